@@ -1,0 +1,257 @@
+"""Settings: the only place in the tree that reads the environment.
+
+Everything is ``FARM_<NAME>`` except the two that every platform already sets,
+``DATABASE_URL`` and ``BROKER_URL``. What the environment leaves out is taken from the
+services that a running ``farm up`` wrote into its data folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from farm.errors import SetupError
+
+SERVICES_FILE = "services.json"
+SECRET_FILE = "secret.key"
+_BARE_NAMES = {"database_url": "DATABASE_URL", "broker_url": "BROKER_URL"}
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+def default_data() -> Path:
+    """Where the farm keeps its files when nobody says otherwise."""
+    return Path.home() / ".local" / "share" / "farm"
+
+
+class Settings(BaseSettings):
+    """Every setting of the farm, one line each, with its unit in its name."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FARM_", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then a running farm; no other files."""
+        return init_settings, env_settings, _RunningFarm(settings_cls)
+
+    # Where things are.
+    database_url: Annotated[str, Field(validation_alias="DATABASE_URL")] = ""
+    broker_url: Annotated[str, Field(validation_alias="BROKER_URL")] = ""
+    redis_url: str = ""
+    """Rate limits and progress. Left empty it is the broker, where that is a Redis."""
+    data: Path = Field(default_factory=default_data)
+    storage_url: str = ""
+    """``file:///folder``; left empty it is ``<data>/storage``."""
+    public_url: str = "http://127.0.0.1:8000"
+    dashboard_url: str = ""
+    """Where customers buy credits; left empty it is ``public_url``."""
+    secret_key: str = ""
+    """Signs output URLs. Left empty a random one is kept in ``<data>/secret.key``."""
+
+    # Models.
+    weights: str = "hub"
+    """``hub``, ``tiny``, or a folder with one folder per model id."""
+    catalog: Path | None = None
+    vram_gb: Annotated[float, Field(gt=0)] | None = None
+    """Device memory a worker may fill; left empty it is what the device reports."""
+
+    # Jobs.
+    lease_s: Seconds = 30.0
+    """How long a silent worker keeps its job; it renews every third of this."""
+    attempts_max: Annotated[int, Field(ge=1, le=10)] = 3
+    start_within_s: Seconds = 3600.0
+    """A job still queued after this expires, and its hold goes back."""
+    sweep_every_s: Seconds = 5.0
+    rering_after_s: Seconds = 30.0
+    switch_after_s: Seconds = 60.0
+    """A worker leaves its resident model for another queue once a job there waited this."""
+    output_ttl_s: Seconds = 86_400.0
+    moderation_file: Path | None = None
+
+    # The API.
+    refuse_default_user_agents: bool = False
+    key_cache_s: Annotated[float, Field(ge=0, le=60)] = 5.0
+    """How long a revoked key may still read; a submit re-checks it in the database."""
+    body_bytes_max: Annotated[int, Field(ge=1024)] = 12 * 1024 * 1024
+    web_threads: Annotated[int, Field(ge=1, le=512)] = 32
+    web_workers: Annotated[int, Field(ge=1, le=64)] = 2
+    trusted_proxies: Annotated[int, Field(ge=0, le=8)] = 0
+
+    # PostgreSQL.
+    db_pool_size: Annotated[int, Field(ge=1, le=256)] = 16
+    db_timeout_s: Seconds = 5.0
+    """Longest wait for a connection, a lock or a statement."""
+
+    # Operators.
+    flower_auth: str = ""
+    """``user:password`` for Flower; it refuses to start without one."""
+    log_level: str = "INFO"
+
+    @field_validator("data", "catalog", "moderation_file")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path is not None else None
+
+    @field_validator("database_url")
+    @classmethod
+    def _psycopg2(cls, url: str) -> str:
+        """SQLAlchemy takes a bare ``postgresql://`` for another driver; platforms write it bare."""
+        for bare in ("postgres://", "postgresql://"):
+            if url.startswith(bare):
+                return "postgresql+psycopg2://" + url.removeprefix(bare)
+        if url and not url.startswith("postgresql+psycopg2://"):
+            raise ValueError("must be a PostgreSQL URL, such as postgresql://user:pass@host/name")
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, url: str) -> str:
+        known = ("redis://", "rediss://", "redis+socket://", "amqp://", "amqps://")
+        if url and not url.startswith(known):
+            raise ValueError(f"must start with one of {', '.join(known)}")
+        return url
+
+    @property
+    def limits_url(self) -> str:
+        """The Redis that counts rate limits, or empty where there is none."""
+        if self.redis_url:
+            return self.redis_url
+        return self.broker_url if self.broker_url.startswith("redis") else ""
+
+    @property
+    def pricing_url(self) -> str:
+        """The page error messages send customers to."""
+        return (self.dashboard_url or self.public_url).rstrip("/")
+
+    @property
+    def storage(self) -> str:
+        """The storage URL in force."""
+        return self.storage_url or (self.data / "storage").as_uri()
+
+    def need_database(self) -> str:
+        """The database URL; raises SetupError where there is none."""
+        if not self.database_url:
+            raise SetupError(_no_service("database", "DATABASE_URL", self.data))
+        return self.database_url
+
+    def need_broker(self) -> str:
+        """The broker URL; raises SetupError where there is none."""
+        if not self.broker_url:
+            raise SetupError(_no_service("message broker", "BROKER_URL", self.data))
+        return self.broker_url
+
+    def signing_key(self) -> str:
+        """The secret that signs output URLs: the setting, or one kept in the data folder."""
+        if self.secret_key:
+            return self.secret_key
+        path = self.data / SECRET_FILE
+        make_folder(self.data)
+        if not path.exists():
+            # Written aside and linked into place: of several processes that start at once
+            # one wins, and none ever reads half a key.
+            draft = path.with_suffix(f".{os.getpid()}")
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(secrets.token_urlsafe(48))
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+            draft.unlink()
+        return path.read_text(encoding="ascii").strip()
+
+
+class _RunningFarm(PydanticBaseSettingsSource):
+    """The last source asked: what a running ``farm up`` wrote into the data folder."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._services().get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = self._services()
+        # Keyed as the environment keys them, so that the environment's own value wins.
+        return {_BARE_NAMES.get(name, name): value for name, value in found.items()}
+
+    def _services(self) -> dict[str, Any]:
+        folder = Path(self.current_state.get("data", default_data())).expanduser().absolute()
+        return {k: v for k, v in running_services(folder).items() if k in Settings.model_fields}
+
+
+def load_settings(data: Path | None = None) -> Settings:
+    """Settings from the environment, then from a running ``farm up`` in the data folder.
+
+    Raises:
+        SetupError: a value is wrong, or a ``FARM_`` name is not known; the message names it.
+    """
+    known = [f"FARM_{name.upper()}" for name in Settings.model_fields if name not in _BARE_NAMES]
+    for name in os.environ:
+        if name.startswith("FARM_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise SetupError(f"{name} is not a setting of the farm.{hint}")
+    try:
+        return Settings() if data is None else Settings(data=data)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{_shown_name(str(item['loc'][0]))}: {item['msg']}" for item in error.errors()
+        )
+        raise SetupError(f"A setting is wrong. {problems}.") from error
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder (0700), or raise SetupError with what is in the way."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"The folder {path} cannot be made: {error.strerror}. "
+            "Give another with --data DIR or FARM_DATA."
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise SetupError(
+            f"The folder {path} cannot be written to. Give another with --data DIR or FARM_DATA."
+        )
+    return path
+
+
+def running_services(folder: Path) -> dict[str, Any]:
+    """What the ``farm up`` that runs in this data folder wrote down; empty where none runs."""
+    path = folder / SERVICES_FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise SetupError(
+            f"{path} cannot be read ({error}). Remove it and run `farm up` again."
+        ) from error
+    if not isinstance(found, dict):
+        raise SetupError(f"{path} is not a JSON object. Remove it and run `farm up` again.")
+    return found
+
+
+def _shown_name(field: str) -> str:
+    return field if field.isupper() else f"FARM_{field.upper()}"
+
+
+def _no_service(what: str, variable: str, data: Path) -> str:
+    return (
+        f"No {what}: {variable} is not set and no `farm up` is running in {data}. "
+        f"Start one with `farm up --data {data}`, or set {variable}."
+    )
