@@ -1,0 +1,144 @@
+"""The database: one engine a process, two ways to use it, one place that maps its failures.
+
+PostgreSQL only, through psycopg2. ``transaction()`` is an ordinary READ COMMITTED
+transaction; ``statement()`` lends a connection in autocommit mode, so that a single
+statement is a whole transaction and costs one round trip instead of three.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.pool import QueuePool
+
+from farm.errors import DatabaseUnavailable
+
+T = TypeVar("T")
+
+# SQLSTATEs that mean "not now" rather than "never": cancelled by a timeout, shutting down,
+# out of connections, lock not available, serialisation, read-only after a failover.
+_PASSING = ("57", "53", "55P03", "40", "08", "25006")
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database.
+
+    Args:
+        url: an SQLAlchemy URL with the psycopg2 driver.
+        pool_size: connections kept open; one per request thread is enough.
+        timeout_s: the longest wait for a connection, a lock or a statement.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 16, timeout_s: float = 5.0) -> None:
+        milliseconds = int(timeout_s * 1000)
+        self.engine = create_engine(
+            url,
+            poolclass=QueuePool,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=timeout_s,
+            pool_use_lifo=True,
+            # The default, because the hot statements are a transaction each.
+            isolation_level="AUTOCOMMIT",
+            connect_args={
+                # The server gives up first, so that a hung statement frees its locks.
+                "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
+                " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC",
+                "connect_timeout": max(2, int(timeout_s)),
+                "application_name": "farm",
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": milliseconds,
+            },
+        )
+        self._transactional = self.engine.execution_options(isolation_level="READ COMMITTED")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One READ COMMITTED transaction: committed on exit, rolled back on an exception.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away, or did not answer in time.
+        """
+        with mapped_failures(), self._transactional.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def statement(self) -> Iterator[Connection]:
+        """A connection on which each statement commits by itself.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away, or did not answer in time.
+        """
+        with mapped_failures(), self.engine.connect() as connection:
+            yield connection
+
+    def attempt(self, work: Callable[[Connection], T]) -> T:
+        """Run repeatable work in autocommit mode; once more if the pooled connection was dead.
+
+        After PostgreSQL restarts, every pooled connection is a dead one that looks alive. The
+        pool drops them all at the first failure, so one repetition is enough.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away, or did not answer in time.
+        """
+        try:
+            with self.statement() as connection:
+                return work(connection)
+        except DatabaseUnavailable as error:
+            cause = error.__cause__
+            if not (isinstance(cause, DBAPIError) and cause.connection_invalidated):
+                raise
+        with self.statement() as connection:
+            return work(connection)
+
+    def dispose(self) -> None:
+        """Close every idle connection."""
+        self.engine.dispose()
+
+
+@contextlib.contextmanager
+def mapped_failures() -> Iterator[None]:
+    """Turn a database that is away or slow into DatabaseUnavailable; let bugs through."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, TimeoutError) as error:
+        raise DatabaseUnavailable("The database does not answer. Try again shortly.") from error
+    except DBAPIError as error:
+        state = getattr(error.orig, "pgcode", None) or ""
+        if error.connection_invalidated or state.startswith(_PASSING):
+            raise DatabaseUnavailable("The database does not answer. Try again shortly.") from error
+        raise
+
+
+def _alembic(url: str = "") -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.attributes["url"] = url
+    return config
+
+
+def upgrade(url: str) -> None:
+    """Bring the schema to the newest revision. Safe when several processes start at once.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL is away.
+    """
+    with mapped_failures():
+        command.upgrade(_alembic(url), "head")
+
+
+def schema_is_current(connection: Connection) -> bool:
+    """True when the database is at the newest revision that this code knows."""
+    newest = ScriptDirectory.from_config(_alembic()).get_current_head()
+    return MigrationContext.configure(connection).get_current_revision() == newest

@@ -1,0 +1,152 @@
+"""The tables, as SQLAlchemy sees them. "Models" are machine-learning models; these are tables.
+
+What the database itself guards (checks, unique indexes, triggers) is drawn up in
+``migrations/``; the table objects here are what queries are written with.
+
+Money is in whole tenths of a credit. The ledger knows three books per transaction:
+``available`` and ``held`` belong to an account, ``farm`` is the other side. The farm's own
+balance is never stored: one hot row would serialise every settlement.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+metadata = MetaData()
+
+_now = func.now()
+
+
+def _time(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("storefront", Text, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="active"),
+    # posted = available + held; grant_left is the part of posted that the month's end takes.
+    Column("posted", BigInteger, nullable=False, server_default="0"),
+    Column("held", BigInteger, nullable=False, server_default="0"),
+    Column("grant_left", BigInteger, nullable=False, server_default="0"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("period_end", DateTime(timezone=True), nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("account_id", UUID, ForeignKey("accounts.id"), nullable=False),
+    Column("sha256", LargeBinary, nullable=False, unique=True),
+    Column("shown", Text, nullable=False),
+    Column("label", Text, nullable=False, server_default=""),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    _time("revoked_at"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("account_id", UUID, ForeignKey("accounts.id"), nullable=False),
+    Column("storefront", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("params", JSONB, nullable=False),
+    Column("warnings", JSONB, nullable=False, server_default="[]"),
+    Column("price", BigInteger, nullable=False),
+    Column("price_rule", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="queued"),
+    # The fence: rises with every claim and never falls. `handed_back` of them do not count.
+    Column("attempt", SmallInteger, nullable=False, server_default="0"),
+    Column("handed_back", SmallInteger, nullable=False, server_default="0"),
+    # Leases that ran out one after another: a worker died, or the job killed it.
+    Column("deaths", SmallInteger, nullable=False, server_default="0"),
+    Column("out_of_memory", SmallInteger, nullable=False, server_default="0"),
+    Column("worker", Text),
+    _time("lease_until"),
+    _time("rung_at"),
+    Column("step", Integer, nullable=False, server_default="0"),
+    Column("steps", Integer, nullable=False, server_default="0"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("queued_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    _time("started_at"),
+    _time("finished_at"),
+    Column("settled_attempt", SmallInteger),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("facts", JSONB),
+    Column("served_by", Text),
+    Column("processing_ms", Integer),
+    Column("output_key", Text),
+    Column("output_path", Text),
+    Column("output_sha256", LargeBinary),
+    Column("output_bytes", BigInteger),
+    Column("output_type", Text),
+    _time("output_expires_at"),
+    _time("output_deleted_at"),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("job_id", UUID, ForeignKey("jobs.id"), primary_key=True),
+    Column("account_id", UUID, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, server_default="open"),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("transaction_id", BigInteger, nullable=False),
+    Column("account_id", UUID, ForeignKey("accounts.id"), nullable=False),
+    Column("job_id", UUID),
+    Column("kind", Text, nullable=False),
+    Column("book", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("account_id", UUID, ForeignKey("accounts.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("body_sha256", LargeBinary, nullable=False),
+    Column("job_id", UUID, ForeignKey("jobs.id"), nullable=False, unique=True),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+)
+
+# What operators want to know about the last audit, and Prometheus scrapes.
+audits = Table(
+    "audits",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("ran_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("seconds", Double, nullable=False),
+    Column("broken", JSONB, nullable=False),
+)
