@@ -1,0 +1,189 @@
+"""Credits: hold, charge, release, grant, expire. Append-only double entry.
+
+An account has two books, ``available`` and ``held``; ``farm`` is the other side. Every
+transaction moves one amount between two of them:
+
+========== ============ ============ ===========================================
+kind       from         to           when
+========== ============ ============ ===========================================
+grant      farm         available    the plan's monthly credits
+purchase   farm         available    credits that do not expire
+adjust     farm/avail.  avail./farm  an operator's correction, with a reason
+hold       available    held         a job is submitted
+charge     held         farm         it succeeded
+release    held         available    it ended in any other way
+expire     available    farm         what the month's end leaves of the grant
+========== ============ ============ ===========================================
+
+Two-phase as in TigerBeetle's pending transfers: a hold is resolved once, by a charge or by
+a release, and rows never change. Locks are taken in the order job, hold, account. A hold,
+a charge and a release are written as fragments of one SQL statement, so that a job's state
+and its money cannot part; :mod:`farm.submit` and :mod:`farm.settle` put them together.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Literal
+
+from sqlalchemy import Connection, text
+
+from farm.errors import FieldError, InsufficientCredits, InvalidRequest, NotFound
+
+CREDITS_MAX_TENTHS = 10**12
+
+OPEN_HOLD = """
+, hold AS (
+    INSERT INTO holds (job_id, account_id, amount)
+    SELECT job.id, job.account_id, :price FROM job
+)
+, moved AS (SELECT nextval('ledger_transactions') AS n, id, account_id FROM job)
+, written AS (
+    INSERT INTO entries (transaction_id, account_id, job_id, kind, book, amount)
+    SELECT moved.n, moved.account_id, moved.id, 'hold', side.book, side.amount
+    FROM moved, (VALUES ('available', -(:price)::bigint), ('held', :price)) AS side (book, amount)
+)
+"""
+"""Follows a CTE ``job(id, account_id)`` whose account row was raised by ``held + :price``."""
+
+CHARGE = """
+, hold AS (
+    UPDATE holds SET state = 'charged' FROM job
+    WHERE holds.job_id = job.id AND holds.state = 'open'
+    RETURNING holds.job_id, holds.account_id, holds.amount
+)
+, account AS (
+    -- The monthly grant is spent first: it is the part that would expire.
+    UPDATE accounts SET posted = posted - hold.amount, held = held - hold.amount,
+        grant_left = greatest(grant_left - hold.amount, 0)
+    FROM hold WHERE accounts.id = hold.account_id RETURNING accounts.id
+)
+, moved AS (
+    SELECT nextval('ledger_transactions') AS n, hold.* FROM hold JOIN account
+    ON account.id = hold.account_id
+)
+, written AS (
+    INSERT INTO entries (transaction_id, account_id, job_id, kind, book, amount)
+    SELECT moved.n, moved.account_id, moved.job_id, 'charge', side.book, side.sign * moved.amount
+    FROM moved, (VALUES ('held', -1), ('farm', 1)) AS side (book, sign)
+)
+"""
+"""Follows a CTE ``job(id)`` of one job that has just become ``succeeded``."""
+
+RELEASE = """
+, hold AS (
+    UPDATE holds SET state = 'released' FROM job
+    WHERE holds.job_id = job.id AND holds.state = 'open'
+    RETURNING holds.job_id, holds.account_id, holds.amount
+)
+, account AS (
+    UPDATE accounts SET held = held - hold.amount
+    FROM hold WHERE accounts.id = hold.account_id RETURNING accounts.id
+)
+, moved AS (
+    SELECT nextval('ledger_transactions') AS n, hold.* FROM hold JOIN account
+    ON account.id = hold.account_id
+)
+, written AS (
+    INSERT INTO entries (transaction_id, account_id, job_id, kind, book, amount)
+    SELECT moved.n, moved.account_id, moved.job_id, 'release', side.book, side.sign * moved.amount
+    FROM moved, (VALUES ('held', -1), ('available', 1)) AS side (book, sign)
+)
+"""
+"""Follows a CTE ``job(id)`` of one job that has just ended without success."""
+
+_MOVE = text(
+    """
+    WITH moved AS (SELECT nextval('ledger_transactions') AS n)
+    INSERT INTO entries (transaction_id, account_id, kind, book, amount, reason)
+    SELECT moved.n, :account, :kind, side.book, side.amount, :reason
+    FROM moved, (VALUES ('farm', -(:tenths)::bigint), ('available', :tenths)) AS side (book, amount)
+    """
+)
+_POST = text(
+    "UPDATE accounts SET posted = posted + :tenths, "
+    # A correction downwards takes bought credits first, then what it must of the grant.
+    "grant_left = least(grant_left + :grant, posted + :tenths) "
+    "WHERE id = :account AND posted + :tenths >= held RETURNING id"
+)
+
+
+def grant_monthly(connection: Connection, account_id: uuid.UUID, tenths: int) -> None:
+    """Give the plan's monthly credits; they are the first to be spent and the ones that expire."""
+    _post(connection, account_id, tenths, kind="grant", reason="", into_grant=tenths)
+
+
+def grant(
+    connection: Connection,
+    account_id: uuid.UUID,
+    tenths: int,
+    *,
+    reason: str,
+    kind: Literal["purchase", "adjust"] = "purchase",
+) -> None:
+    """Add an operator's credits, which do not expire; ``adjust`` may also take away.
+
+    Raises:
+        InvalidRequest: the amount is 0, too large, or negative for a purchase; no reason.
+        InsufficientCredits: taking away more than what is available.
+        NotFound: no such account.
+    """
+    if not reason.strip():
+        raise InvalidRequest([FieldError("reason", "is required: say why, it is kept for ever.")])
+    if tenths == 0 or abs(tenths) > CREDITS_MAX_TENTHS or (tenths < 0 and kind == "purchase"):
+        raise InvalidRequest([FieldError("credits", "must be above 0 and sensible.")])
+    _post(connection, account_id, tenths, kind=kind, reason=reason.strip(), into_grant=0)
+
+
+def expire_grant(connection: Connection, account_id: uuid.UUID) -> int:
+    """Take back what is left of the monthly grant and not held; returns the tenths taken.
+
+    What is held may still be charged, and a charge spends the grant first; so as much of the
+    grant as is held stays, and goes at the next month's end if it was not spent.
+    """
+    tenths = connection.execute(
+        text(
+            """
+            WITH before AS (
+                SELECT id, greatest(grant_left - held, 0) AS lost FROM accounts
+                WHERE id = :account FOR UPDATE
+            )
+            UPDATE accounts SET posted = posted - before.lost, grant_left = grant_left - before.lost
+            FROM before WHERE accounts.id = before.id RETURNING before.lost
+            """
+        ),
+        {"account": account_id},
+    ).scalar()
+    if tenths is None:
+        raise NotFound("No such account.")
+    if tenths:
+        connection.execute(
+            _MOVE, {"account": account_id, "kind": "expire", "tenths": -tenths, "reason": ""}
+        )
+    return int(tenths)
+
+
+def _post(
+    connection: Connection,
+    account_id: uuid.UUID,
+    tenths: int,
+    *,
+    kind: str,
+    reason: str,
+    into_grant: int,
+) -> None:
+    if tenths == 0:
+        return
+    posted = connection.execute(
+        _POST, {"account": account_id, "tenths": tenths, "grant": into_grant}
+    ).scalar()
+    if posted is None:
+        available = connection.execute(
+            text("SELECT posted - held FROM accounts WHERE id = :account"), {"account": account_id}
+        ).scalar()
+        if available is None:
+            raise NotFound("No such account.")
+        raise InsufficientCredits(required_tenths=-tenths, available_tenths=available)
+    connection.execute(
+        _MOVE, {"account": account_id, "kind": kind, "tenths": tenths, "reason": reason}
+    )
