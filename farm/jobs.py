@@ -1,0 +1,185 @@
+"""The state machine: who may move a job, and the worker's hold on one.
+
+::
+
+    queued --claim--> running --settle--> succeeded | failed | blocked | cancelled
+       |                 |
+       |                 `--reap, hand back, retry--> queued
+       `--> expired (never started in time) | cancelled | blocked (refused prompt)
+
+Every claim raises ``attempt``; everything a worker does afterwards names that number and
+matches no row once somebody else has claimed the job. All clocks are the database's.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from sqlalchemy import text
+
+from farm.db import Database
+from farm.messages import Ring
+from farm.types import Claim, JobState
+
+LEGAL_MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset(
+        {
+            JobState.RUNNING,
+            JobState.FAILED,
+            JobState.BLOCKED,
+            JobState.CANCELLED,
+            JobState.EXPIRED,
+        }
+    ),
+    JobState.RUNNING: frozenset(
+        {
+            JobState.QUEUED,
+            JobState.SUCCEEDED,
+            JobState.FAILED,
+            JobState.BLOCKED,
+            JobState.CANCELLED,
+        }
+    ),
+    **{state: frozenset() for state in JobState if state.is_terminal},
+}
+"""Which state may follow which. The database's trigger holds the same table."""
+
+DEATHS_MAX = 2
+"""A job whose worker died this often in a row is the likely cause: it ends as failed."""
+
+
+def claim(
+    db: Database, job_id: uuid.UUID, worker: str, lease_s: float, attempts_max: int
+) -> Claim | None:
+    """Take a job for one attempt, or None when it is not there to be taken: drop the message.
+
+    A queued job, or a running one whose lease ran out (its worker is counted as dead).
+
+    Raises:
+        DatabaseUnavailable: nothing was claimed, or the claim will run out by itself.
+    """
+    with db.statement() as connection:
+        row = connection.execute(
+            _CLAIM,
+            {
+                "id": job_id,
+                "worker": worker,
+                "lease_s": lease_s,
+                "attempts_max": attempts_max,
+                "deaths_max": DEATHS_MAX,
+            },
+        ).one_or_none()
+    if row is None:
+        return None
+    return Claim(
+        job_id=row.id,
+        account_id=row.account_id,
+        attempt=row.attempt,
+        model=row.model,
+        operation=row.operation,
+        queue=row.queue,
+        params=row.params,
+        lease_until=row.lease_until,
+    )
+
+
+def heartbeat(
+    db: Database, job_id: uuid.UUID, attempt: int, lease_s: float, step: int, steps: int
+) -> bool:
+    """Renew a lease and report progress. False: the job is no longer this attempt's, stop."""
+    with db.statement() as connection:
+        row = connection.execute(
+            _HEARTBEAT,
+            {"id": job_id, "attempt": attempt, "lease_s": lease_s, "step": step, "steps": steps},
+        ).one_or_none()
+    return row is not None
+
+
+def hand_back(db: Database, job_id: uuid.UUID, attempt: int) -> bool:
+    """Give a running job back to its queue without the attempt being counted (drain, deploy).
+
+    It becomes due for a ring at once. False when the job is no longer this attempt's.
+    """
+    with db.statement() as connection:
+        row = connection.execute(_HAND_BACK, {"id": job_id, "attempt": attempt}).one_or_none()
+    return row is not None
+
+
+def due_for_ring(db: Database, after_s: float, limit: int = 500) -> list[Ring]:
+    """Queued jobs that nobody has rung for ``after_s`` seconds, marked as rung now.
+
+    Safe when two callers run: each row goes to one of them.
+    """
+    with db.statement() as connection:
+        rows = connection.execute(_DUE, {"after_s": after_s, "limit": limit}).all()
+    return [Ring(row.id, row.queue, row.priority) for row in rows]
+
+
+def oldest_wait(db: Database, queues: Sequence[str]) -> dict[str, float]:
+    """Seconds that the oldest queued job of each queue has waited; empty queues are left out."""
+    with db.statement() as connection:
+        rows = connection.execute(_OLDEST, {"queues": list(queues)}).all()
+    return {row.queue: float(row.seconds) for row in rows}
+
+
+def depths(db: Database) -> dict[tuple[str, JobState], int]:
+    """How many live jobs each queue has, by state."""
+    with db.statement() as connection:
+        rows = connection.execute(_DEPTHS).all()
+    return {(row.queue, JobState(row.state)): row.n for row in rows}
+
+
+_CLAIM = text(
+    """
+    UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = :worker,
+        deaths = deaths + CASE WHEN state = 'running' THEN 1 ELSE 0 END,
+        lease_until = now() + :lease_s * interval '1 second',
+        started_at = now(), step = 0, steps = 0
+    WHERE id = :id AND attempt - handed_back < :attempts_max
+      AND (state = 'queued'
+           OR (state = 'running' AND lease_until < now() AND deaths + 1 < :deaths_max))
+    RETURNING id, account_id, attempt, model, operation, queue, params, lease_until
+    """
+)
+_HEARTBEAT = text(
+    """
+    UPDATE jobs SET lease_until = now() + :lease_s * interval '1 second',
+        step = :step, steps = :steps
+    WHERE id = :id AND attempt = :attempt AND state = 'running' RETURNING id
+    """
+)
+_HAND_BACK = text(
+    """
+    UPDATE jobs SET state = 'queued', lease_until = NULL, worker = NULL, queued_at = now(),
+        rung_at = NULL, handed_back = handed_back + 1, step = 0, steps = 0
+    WHERE id = :id AND attempt = :attempt AND state = 'running' RETURNING id
+    """
+)
+_DUE = text(
+    """
+    WITH due AS (
+        SELECT id FROM jobs WHERE state = 'queued'
+          AND (rung_at IS NULL OR rung_at < now() - :after_s * interval '1 second')
+        ORDER BY rung_at NULLS FIRST LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE jobs SET rung_at = now() FROM due WHERE jobs.id = due.id
+    RETURNING jobs.id, jobs.queue, jobs.priority
+    """
+)
+_OLDEST = text(
+    """
+    SELECT q.queue, extract(epoch FROM now() - oldest.queued_at) AS seconds
+    FROM unnest(CAST(:queues AS text[])) AS q (queue)
+    CROSS JOIN LATERAL (
+        SELECT queued_at FROM jobs WHERE state = 'queued' AND jobs.queue = q.queue
+        ORDER BY queued_at LIMIT 1
+    ) AS oldest
+    """
+)
+# Two halves, because each has a partial index of its own and IN has none.
+_DEPTHS = text(
+    "SELECT queue, state, count(*) AS n FROM jobs WHERE state = 'queued' GROUP BY queue, state "
+    "UNION ALL "
+    "SELECT queue, state, count(*) AS n FROM jobs WHERE state = 'running' GROUP BY queue, state"
+)

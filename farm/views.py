@@ -1,0 +1,176 @@
+"""The read side: what the API shows. Every function is one round trip and changes nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from farm.accounts import Account, get_account
+from farm.db import Database
+from farm.errors import NotFound
+from farm.types import JobState
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as its owner may see it. Amounts in tenths of a credit, times with a zone."""
+
+    id: uuid.UUID
+    account_id: uuid.UUID
+    storefront: str
+    model: str
+    operation: str
+    state: JobState
+    price_tenths: int
+    price_rule: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int
+    step: int
+    steps: int
+    params: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    error_code: str | None
+    error_message: str | None
+    output_path: str | None
+    output_expires_at: datetime | None
+    processing_ms: int | None
+    served_by: str | None
+    warnings: tuple[str, ...]
+
+    @property
+    def credits_tenths(self) -> int:
+        """What the job holds or has cost: 0 once it ended without success."""
+        if self.state.is_terminal and self.state is not JobState.SUCCEEDED:
+            return 0
+        return self.price_tenths
+
+
+@dataclass(frozen=True, slots=True)
+class OutputView:
+    """A stored output that may be fetched."""
+
+    key: str
+    media_type: str
+    size_bytes: int
+    sha256: bytes
+    expires_at: datetime
+
+
+def get_job(db: Database, account_id: uuid.UUID, job_id: uuid.UUID) -> JobView:
+    """One job of this account. Raises NotFound, for another account's too."""
+    values = {"id": job_id, "account": account_id}
+    row = db.attempt(lambda c: c.execute(_JOB, values).one_or_none())
+    if row is None:
+        raise NotFound("No such generation.")
+    return _job(row)
+
+
+def find_job(db: Database, job_id: uuid.UUID) -> JobView:
+    """One job of any account, for operators. Raises NotFound."""
+    row = db.attempt(lambda c: c.execute(_ANY_JOB, {"id": job_id}).one_or_none())
+    if row is None:
+        raise NotFound("No such job.")
+    return _job(row)
+
+
+def list_jobs(
+    db: Database, account_id: uuid.UUID, *, limit: int, days: int
+) -> tuple[list[JobView], int]:
+    """The newest jobs of the last ``days``, and how many there were in that time."""
+    values = {"account": account_id, "limit": limit, "days": days}
+
+    def work(connection: Connection) -> tuple[list[JobView], int]:
+        rows = connection.execute(_JOBS, values).all()
+        return [_job(row) for row in rows], rows[0].total if rows else 0
+
+    return db.attempt(work)
+
+
+def recent_jobs(db: Database, *, limit: int, state: JobState | None = None) -> list[JobView]:
+    """The newest jobs of every account, for operators."""
+    values = {"limit": limit, "state": state.value if state else None}
+    rows = db.attempt(lambda c: c.execute(_RECENT, values).all())
+    return [_job(row) for row in rows]
+
+
+def balance(db: Database, account_id: uuid.UUID) -> Account:
+    """The account with its amounts as of now. Raises NotFound."""
+    return db.attempt(lambda connection: get_account(connection, account_id))
+
+
+def find_output(db: Database, public_path: str) -> OutputView:
+    """The output behind a public path. Raises NotFound when unknown, expired or deleted."""
+    row = db.attempt(lambda c: c.execute(_OUTPUT, {"path": public_path}).one_or_none())
+    if row is None:
+        raise NotFound("No such file, or its link has expired.")
+    return OutputView(
+        row.output_key,
+        row.output_type,
+        row.output_bytes,
+        bytes(row.output_sha256),
+        row.output_expires_at,
+    )
+
+
+def _job(row: Row[Any]) -> JobView:
+    return JobView(
+        id=row.id,
+        account_id=row.account_id,
+        storefront=row.storefront,
+        model=row.model,
+        operation=row.operation,
+        state=JobState(row.state),
+        price_tenths=row.price,
+        price_rule=row.price_rule,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        attempt=row.attempt,
+        step=row.step,
+        steps=row.steps,
+        params=row.params,
+        facts=row.facts or {},
+        error_code=row.error_code,
+        error_message=row.error_message,
+        output_path=row.output_path if row.output_readable else None,
+        output_expires_at=row.output_expires_at,
+        processing_ms=row.processing_ms,
+        served_by=row.served_by,
+        warnings=tuple(row.warnings),
+    )
+
+
+_READABLE = "output_deleted_at IS NULL AND output_expires_at > now()"
+_COLUMNS = f"""
+    id, account_id, storefront, model, operation, state, price, price_rule, created_at,
+    started_at, finished_at, attempt, step, steps, params, facts, error_code, error_message,
+    output_path, output_expires_at, processing_ms, served_by, warnings,
+    coalesce({_READABLE}, false) AS output_readable
+"""
+_JOB = text(f"SELECT {_COLUMNS} FROM jobs WHERE id = :id AND account_id = :account")
+_ANY_JOB = text(f"SELECT {_COLUMNS} FROM jobs WHERE id = :id")
+_JOBS = text(
+    f"""
+    SELECT {_COLUMNS}, (
+        SELECT count(*) FROM jobs WHERE account_id = :account
+          AND created_at > now() - :days * interval '1 day'
+    ) AS total
+    FROM jobs WHERE account_id = :account AND created_at > now() - :days * interval '1 day'
+    ORDER BY created_at DESC LIMIT :limit
+    """
+)
+_RECENT = text(
+    f"SELECT {_COLUMNS} FROM jobs WHERE CAST(:state AS text) IS NULL OR state = :state "
+    "ORDER BY created_at DESC LIMIT :limit"
+)
+_OUTPUT = text(
+    "SELECT output_key, output_type, output_bytes, output_sha256, output_expires_at FROM jobs "
+    f"WHERE output_path = :path AND {_READABLE}"
+)
