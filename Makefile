@@ -1,0 +1,49 @@
+# The commands people and CI type. Each brings .venv up to date first and shows its progress.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: demo up test check format bench clean
+
+demo: .venv/worker.stamp
+	$(BIN)/farm demo --out demo
+
+up: .venv/worker.stamp
+	$(BIN)/farm up
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or say make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: say make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# A stamp is older than what it was made from exactly when the installation is out of date.
+.venv/worker.stamp: .venv/bin/python setup.cfg deploy/constraints.txt
+	@echo "Installing the farm and its engines (about two minutes the first time)"
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c deploy/constraints.txt -e '.[worker]'
+	@touch $@
+
+.venv/dev.stamp: .venv/worker.stamp
+	@echo "Installing what the tests and checks need"
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c deploy/constraints.txt -e '.[worker,dev]'
+	@touch $@
