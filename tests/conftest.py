@@ -1,0 +1,103 @@
+"""Fixtures every test may ask for. What they are made of is in services.py and processes.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from farm.catalog import Catalog, built_in_catalog
+from farm.config import Settings
+from farm.db import Database
+from farm.embedded import start_redis
+from farm.services import Services, build_services
+from tests.services import Databases, database_server, flush
+
+
+@dataclass(frozen=True)
+class Given:
+    """The services that whoever runs the tests brought along; empty means embedded ones."""
+
+    database_url: str
+    broker_url: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def given() -> Iterator[Given]:
+    """Hide the operator's settings from the code under test, which must see only the test's."""
+    found = Given(os.environ.get("DATABASE_URL", ""), os.environ.get("BROKER_URL", ""))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("FARM_") or name in ("DATABASE_URL", "BROKER_URL"):
+                patch.delenv(name)
+        yield found
+
+
+@pytest.fixture(scope="session")
+def databases(given: Given, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """A PostgreSQL of this pytest process: ``with databases.fresh() as url``."""
+    with database_server(tmp_path_factory.mktemp("postgres"), given.database_url) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def redis_server(
+    given: Given, worker_id: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of a Redis, or of a numbered part of it, that only this pytest process uses."""
+    if given.broker_url.startswith("redis"):
+        number = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
+        base = given.broker_url.partition("?")[0]
+        if base.startswith("redis+socket"):
+            yield f"{base}?virtual_host={number}"
+        else:
+            scheme, _, rest = base.partition("://")
+            yield f"{scheme}://{rest.partition('/')[0]}/{number}"
+        return
+    with start_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+@pytest.fixture
+def postgres_url(databases: Databases) -> Iterator[str]:
+    """The URL of a fresh database with the current schema."""
+    with databases.fresh() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The URL of an empty Redis."""
+    flush(redis_server)
+    return redis_server
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    """The catalogue that ships with the farm."""
+    return built_in_catalog()
+
+
+@pytest.fixture
+def settings(postgres_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    """Settings of a farm of this test's own: fresh database, empty Redis, tiny weights."""
+    return Settings(
+        DATABASE_URL=postgres_url, BROKER_URL=redis_url, data=tmp_path / "data", weights="tiny"
+    )
+
+
+@pytest.fixture
+def services(settings: Settings) -> Iterator[Services]:
+    """One process's collaborators, built from ``settings``."""
+    found = build_services(settings)
+    yield found
+    found.dispose()
+
+
+@pytest.fixture
+def database(services: Services) -> Database:
+    """The database of ``services``."""
+    return services.db
