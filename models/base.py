@@ -1,0 +1,169 @@
+"""The engine protocol, and what the workers need to know about a device.
+
+This is all of ``models`` that ``tasks`` may see, beside the registry. Importing it imports
+no torch: a worker's parent process must never touch a device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from farm.errors import EngineFault, FarmError, OutOfMemory
+from farm.types import Artifact, OnStep, RunRequest
+
+CPU = "cpu"
+FIRST_GPU = "cuda:0"
+"""A worker owns one GPU; which one is CUDA_VISIBLE_DEVICES' affair."""
+
+Interrupts = tuple[type[Exception], ...]
+
+
+class WeightsSource(Protocol):
+    """Where a model's real weights come from: a hub repository at a pinned commit.
+
+    ``variant`` names a precision's files (``fp16``), ``vae_hub_id`` a VAE that replaces the
+    repository's own.
+    """
+
+    @property
+    def hub_id(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def variant(self) -> str | None: ...
+    @property
+    def vae_hub_id(self) -> str | None: ...
+    @property
+    def vae_revision(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSetup:
+    """What an engine is made from.
+
+    ``weights`` is ``hub``, ``tiny``, or a folder with one folder per model id; ``cache`` is
+    where the tiny checkpoints are kept. ``interrupts`` are exceptions of the caller's that
+    may arrive in the middle of a call (a time limit's signal); they pass through unchanged.
+    """
+
+    model_id: str
+    weights: str
+    source: WeightsSource
+    cache: Path
+    interrupts: Interrupts = ()
+
+    @property
+    def served_by(self) -> str:
+        """The model id, with ``-tiny`` where the weights are the built-in random ones."""
+        return f"{self.model_id}-tiny" if self.weights == "tiny" else self.model_id
+
+
+class Engine(Protocol):
+    """One model that can be loaded, run and unloaded, by one thread at a time.
+
+    The order is ``load``, any number of ``run``, ``unload``; then ``load`` again, if wanted.
+    An engine is usable after any ``run`` that raised.
+
+    ``served_by`` says what truly makes the output (``sdxl``, or ``sdxl-tiny``).
+    ``resident_bytes`` is the device memory that ``load`` took, 0 while unloaded.
+    """
+
+    @property
+    def served_by(self) -> str: ...
+    @property
+    def resident_bytes(self) -> int: ...
+
+    def load(self, device: str) -> None:
+        """Bring the weights onto ``device`` (``cpu`` or ``cuda:<n>``); a no-op when there.
+
+        Raises:
+            WeightsMissing: the files are not there, or not whole.
+            OutOfMemory: the device is too small, or too full.
+            EngineFault: the library refused the files.
+        """
+        ...
+
+    def run(self, request: RunRequest, on_step: OnStep) -> list[Artifact]:
+        """Do one job. The same model, parameters and seed on the same kind of device give
+        the same output.
+
+        ``on_step(step, steps)`` is called after each model step, with ``step`` rising by one
+        from 1 to ``steps``. What it raises of :class:`farm.errors.FarmError` (``Cancelled``)
+        ends the run at that step and passes through unchanged, and so do the interrupts.
+
+        Raises:
+            InvalidRequest: a parameter is missing, unknown or unusable; nothing was computed.
+            OutOfMemory: the device was too full for this request.
+            EngineFault: anything else that broke, with its cause.
+        """
+        ...
+
+    def unload(self) -> None:
+        """Give the device memory back; a no-op when unloaded. The object may load again."""
+        ...
+
+
+@contextlib.contextmanager
+def faults(engine: str, doing: str, interrupts: Interrupts = ()) -> Iterator[None]:
+    """Turn what a library raises into the farm's errors; the one place where that happens.
+
+    Raises:
+        OutOfMemory: the device, or the machine, had too little memory.
+        EngineFault: anything else that is neither a FarmError nor one of ``interrupts``.
+    """
+    unchanged: Interrupts = (FarmError, *interrupts)
+    try:
+        yield
+    except unchanged:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            # The frames of the failed call hold the tensors that did not fit; whoever
+            # catches this wants to empty the cache and try again.
+            traceback.clear_frames(error.__traceback__)
+            raise OutOfMemory(f"The {engine} engine ran out of memory while {doing}.") from error
+        reason = f"{type(error).__name__}: {error}".strip(": ")
+        raise EngineFault(f"The {engine} engine broke while {doing}: {reason:.500}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for an allocation that failed, on a GPU or in main memory."""
+    if isinstance(error, MemoryError):
+        return True
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return True
+    # torch's CPU allocator and some CUDA libraries raise a bare RuntimeError.
+    words = str(error)
+    return isinstance(error, RuntimeError) and (
+        "DefaultCPUAllocator" in words
+        or "CUDA out of memory" in words
+        or "CUBLAS_STATUS_ALLOC_FAILED" in words
+    )
+
+
+def pick_device() -> str:
+    """``cuda:0`` where torch sees a GPU, else ``cpu``.
+
+    Imports torch and may start CUDA, which does not survive a fork: call it in the process
+    that will run the engine.
+    """
+    import torch
+
+    return FIRST_GPU if torch.cuda.is_available() else CPU
+
+
+def device_memory_bytes(device: str) -> int:
+    """All memory of a device, in bytes: the GPU's own, or the machine's for ``cpu``."""
+    if device == CPU:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    import torch
+
+    return int(torch.cuda.get_device_properties(device).total_memory)

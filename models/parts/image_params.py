@@ -1,0 +1,69 @@
+"""The parameters of a text-to-image job, checked before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from farm.errors import FieldError, InvalidRequest
+
+SIDE_MAX = 8192
+STEPS_MAX = 1000
+SEED_MAX = 2**32 - 1
+_REQUIRED = ("prompt", "width", "height", "steps", "seed")
+_OPTIONAL = ("guidance_scale", "negative_prompt")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageParams:
+    """What a picture is made from; sizes in pixels.
+
+    The catalogue's ranges were checked at submit. This checks what would break or mislead an
+    engine, whatever the catalogue says.
+    """
+
+    prompt: str
+    width: int
+    height: int
+    steps: int
+    seed: int
+    guidance_scale: float = 0.0
+    negative_prompt: str = ""
+
+    @classmethod
+    def read(cls, params: Mapping[str, Any]) -> Self:
+        """Read a request's parameters.
+
+        Raises:
+            InvalidRequest: naming each one that is missing, unknown, or unusable.
+        """
+        known = (*_REQUIRED, *_OPTIONAL)
+        errors = [FieldError(n, "is required.") for n in _REQUIRED if n not in params]
+        errors += [FieldError(n, "is not used by this engine.") for n in params if n not in known]
+        for name, value in params.items():
+            problem = _problem(name, value)
+            if problem:
+                errors.append(FieldError(name, problem))
+        if errors:
+            raise InvalidRequest(errors)
+        return cls(**params)
+
+
+def _problem(name: str, value: Any) -> str | None:
+    if name in ("prompt", "negative_prompt"):
+        if not isinstance(value, str):
+            return "must be text."
+        return "must not be empty." if name == "prompt" and not value.strip() else None
+    if name == "guidance_scale":
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return None if number and math.isfinite(value) and value >= 0 else "must be 0 or more."
+    bounds = {"width": (1, SIDE_MAX), "height": (1, SIDE_MAX)}
+    bounds |= {"steps": (1, STEPS_MAX), "seed": (0, SEED_MAX)}
+    if name not in bounds:
+        return None
+    low, high = bounds[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        return f"must be a whole number from {low} to {high}."
+    return None
