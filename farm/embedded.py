@@ -29,6 +29,7 @@ from farm.errors import SetupError
 from farm.servers import Server, drop_to, end_orphan, give, locked, socket_folder
 
 DATABASE = "farm"
+_INSTALL_PARTS = ("bin", "lib", "share")
 
 _log = logging.getLogger(__name__)
 
@@ -299,11 +300,19 @@ def _reachable_install(install: Path, folder: Path, user: pwd.struct_passwd | No
     open_to_all = all(p.stat().st_mode & stat.S_IXOTH for p in (binary, *binary.parents))
     if user is None or (open_to_all and binary.stat().st_mode & stat.S_IROTH):
         return install
-    copy = folder / install.name
-    if not (copy / "bin" / "postgres").exists():
-        for part in ("bin", "lib", "share"):
-            shutil.copytree(install / part, copy / part, symlinks=True, dirs_exist_ok=True)
-    for path in (copy, *copy.rglob("*")):
-        if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
-    return copy
+    # Same layout as in site-packages: the binaries find their libraries by relative paths.
+    package = install.parent
+    copy = folder / "wheel"
+    copied = copy / install.relative_to(package.parent)
+    if not copied.exists():
+        shutil.rmtree(copy, ignore_errors=True)
+        draft = folder / "wheel.new"
+        shutil.rmtree(draft, ignore_errors=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        for source in filter(Path.is_dir, (libraries, *(install / p for p in _INSTALL_PARTS))):
+            shutil.copytree(source, draft / source.relative_to(package.parent), symlinks=True)
+        for path in (draft, *draft.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+        draft.rename(copy)
+    return copied
