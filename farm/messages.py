@@ -1,0 +1,43 @@
+"""The whole protocol between the farm's processes, on one page.
+
+PostgreSQL holds every job; a message only says "look at this one" and may be lost, doubled,
+late or out of order. A ``GENERATE`` message is rung on the model's own queue. Its Celery task
+id is the job's id, which is all it says: it has no arguments. The others have no arguments
+either; beat sends them to the control queue on the schedule in ``tasks/beat.py``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+CONTROL_QUEUE = "control"
+
+GENERATE = "farm.generate"
+"""Claim the job whose id this message bears, run it, settle it."""
+
+SWEEP = "farm.sweep"
+"""Ring again for queued jobs whose message may have been lost."""
+
+REAP = "farm.reap"
+"""Take back jobs whose worker went silent; end those that waited too long to start."""
+
+CLEAN = "farm.clean"
+"""Delete outputs past their day, and files that no settled attempt owns."""
+
+RENEW = "farm.renew"
+"""Give a fresh monthly grant to accounts whose month ended."""
+
+AUDIT = "farm.audit"
+"""Check the books and write down what was found."""
+
+TASKS = (GENERATE, SWEEP, REAP, CLEAN, RENEW, AUDIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """Which job to ring for, and where. ``priority`` is the farm's own: 0 first, 9 last."""
+
+    job_id: uuid.UUID
+    queue: str
+    priority: int
