@@ -154,7 +154,7 @@ _READABLE_OUTPUTS = text(
     """
     SELECT id, output_key, output_sha256 FROM jobs
     WHERE output_key IS NOT NULL AND output_deleted_at IS NULL
-      AND output_expires_at > now() + interval '1 minute'
+      AND output_sha256 IS NOT NULL AND output_expires_at > now() + interval '1 minute'
     ORDER BY finished_at DESC LIMIT :limit
     """
 )

@@ -1,0 +1,256 @@
+"""The way out: charged exactly when it succeeded, once, by the attempt that owns the job."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from farm import jobs, settle, views
+from farm.errors import DatabaseUnavailable, NotFound
+from farm.services import Services, build_services
+from farm.types import JobState
+from tests import factories
+from tests.farm.checks import amounts, assert_books_balance, run
+
+
+def test_success_charges_once_and_shows_the_output(services: Services) -> None:
+    who = factories.customer(services)
+    claim = factories.claimed(services, factories.submitted(services, who))
+    assert factories.succeed(services, claim)
+
+    job = views.get_job(services.db, who.account_id, claim.job_id)
+    assert job.state is JobState.SUCCEEDED
+    assert job.facts == {"seed": 7}
+    assert (job.served_by, job.processing_ms, job.credits_tenths) == ("test", 12, 30)
+    assert job.output_path is not None
+    found = views.find_output(services.db, job.output_path)
+    with services.storage.open(found.key) as file:
+        assert file.read() == b"picture"
+    assert amounts(services, who.account_id) == (70, 0, 70)
+    assert_books_balance(services)
+
+
+def test_settling_again_after_a_lost_answer_is_true_and_charges_nothing_more(
+    services: Services,
+) -> None:
+    who = factories.customer(services)
+    claim = factories.claimed(services, factories.submitted(services, who))
+    output = factories.stored(services, claim)
+    for _ in range(2):
+        assert settle.succeed(
+            services.db, claim, output, facts={}, served_by="t", processing_ms=1, ttl_s=60
+        )
+    assert amounts(services, who.account_id) == (70, 0, 70)
+    assert_books_balance(services)
+
+
+def test_a_late_attempt_changes_nothing(services: Services) -> None:
+    who = factories.customer(services)
+    job_id = factories.submitted(services, who)
+    late = factories.abandoned(services, job_id)
+    current = factories.claimed(services, job_id)
+    assert current.attempt == late.attempt + 1
+
+    assert not jobs.heartbeat(services.db, job_id, late.attempt, 30, 1, 2)
+    assert not factories.succeed(services, late)
+    assert factories.fail(services, late) is None
+    assert factories.succeed(services, current)
+    assert amounts(services, who.account_id) == (70, 0, 70)
+    assert_books_balance(services)
+
+
+def test_bought_credits_are_spent_after_the_monthly_grant(services: Services) -> None:
+    who = factories.customer(services, extra_credits=5)
+    for posted, grant_left in ((120, 70), (90, 40), (60, 10), (30, 0), (0, 0)):
+        claim = factories.claimed(services, factories.submitted(services, who))
+        assert factories.succeed(services, claim)
+        assert amounts(services, who.account_id) == (posted, 0, grant_left)
+    assert_books_balance(services)
+
+
+def test_a_wrong_request_fails_at_once_and_gives_the_hold_back(services: Services) -> None:
+    who = factories.customer(services)
+    claim = factories.claimed(services, factories.submitted(services, who))
+    assert factories.fail(services, claim, retry=False) is JobState.FAILED
+    job = views.get_job(services.db, who.account_id, claim.job_id)
+    assert (job.error_code, job.error_message) == ("engine_failed", "It broke.")
+    assert amounts(services, who.account_id) == (100, 0, 100)
+    assert_books_balance(services)
+
+
+def test_a_broken_attempt_is_tried_three_times_in_all(services: Services) -> None:
+    who = factories.customer(services)
+    job_id = factories.submitted(services, who)
+    states = [
+        factories.fail(services, factories.claimed(services, job_id), retry=True) for _ in range(3)
+    ]
+    assert states == [JobState.QUEUED, JobState.QUEUED, JobState.FAILED]
+    assert jobs.claim(services.db, job_id, "w", 30, 3) is None
+    assert_books_balance(services)
+
+
+def test_out_of_memory_is_retried_once(services: Services) -> None:
+    who = factories.customer(services)
+    job_id = factories.submitted(services, who)
+    code = "gpu_out_of_memory"
+    first = factories.fail(services, factories.claimed(services, job_id), retry=True, code=code)
+    second = factories.fail(services, factories.claimed(services, job_id), retry=True, code=code)
+    assert (first, second) == (JobState.QUEUED, JobState.FAILED)
+    assert_books_balance(services)
+
+
+def test_the_reaper_requeues_a_dead_workers_job_once_then_calls_it_poison(
+    services: Services,
+) -> None:
+    who = factories.customer(services)
+    job_id = factories.submitted(services, who)
+    factories.abandoned(services, job_id)
+    assert [ring.job_id for ring in settle.reap(services.db, 3)] == [job_id]
+    factories.abandoned(services, job_id)
+    assert settle.reap(services.db, 3) == []
+
+    job = views.get_job(services.db, who.account_id, job_id)
+    assert (job.state, job.error_code) == (JobState.FAILED, "worker_crash")
+    assert amounts(services, who.account_id) == (100, 0, 100)
+    assert_books_balance(services)
+
+
+def test_a_death_between_orderly_attempts_is_not_counted_in_a_row(services: Services) -> None:
+    who = factories.customer(services)
+    job_id = factories.submitted(services, who)
+    factories.abandoned(services, job_id)
+    settle.reap(services.db, 9)
+    assert factories.fail(services, factories.claimed(services, job_id), retry=True) is (
+        JobState.QUEUED
+    )
+    factories.abandoned(services, job_id)
+    assert len(settle.reap(services.db, 9)) == 1
+
+
+def test_a_live_lease_is_left_alone(services: Services) -> None:
+    who = factories.customer(services)
+    claim = factories.claimed(services, factories.submitted(services, who))
+    assert settle.reap(services.db, 3) == []
+    assert jobs.heartbeat(services.db, claim.job_id, claim.attempt, 30, 3, 30)
+    job = views.get_job(services.db, who.account_id, claim.job_id)
+    assert (job.step, job.steps) == (3, 30)
+
+
+def test_two_reapers_share_the_work(services: Services) -> None:
+    who = factories.customer(services, extra_credits=100)
+    ids = {factories.submitted(services, who) for _ in range(20)}
+    for job_id in ids:
+        factories.abandoned(services, job_id)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: settle.reap(services.db, 3), range(2)))
+    rung = [ring.job_id for rings in found for ring in rings]
+    assert sorted(rung, key=str) == sorted(ids, key=str)
+    assert_books_balance(services)
+
+
+def test_a_job_that_waited_too_long_expires_and_costs_nothing(services: Services) -> None:
+    who = factories.customer(services)
+    job_id = factories.submitted(services, who)
+    assert settle.expire_queued(services.db, 3600) == 0
+    run(services, "UPDATE jobs SET queued_at = now() - interval '2 hours'")
+    assert settle.expire_queued(services.db, 3600) == 1
+    job = views.get_job(services.db, who.account_id, job_id)
+    assert (job.state, job.error_code) == (JobState.EXPIRED, "expired")
+    assert amounts(services, who.account_id) == (100, 0, 100)
+    assert_books_balance(services)
+
+
+def test_cancelling_a_queued_job_gives_the_hold_back_and_it_never_starts(
+    services: Services,
+) -> None:
+    who = factories.customer(services)
+    job_id = factories.submitted(services, who)
+    assert settle.cancel(services.db, who.account_id, job_id) is JobState.CANCELLED
+    assert settle.cancel(services.db, who.account_id, job_id) is JobState.CANCELLED
+    assert jobs.claim(services.db, job_id, "w", 30, 3) is None
+    assert amounts(services, who.account_id) == (100, 0, 100)
+    assert_books_balance(services)
+
+
+def test_cancelling_a_running_job_stops_its_heartbeat_and_its_settle(services: Services) -> None:
+    who = factories.customer(services)
+    claim = factories.claimed(services, factories.submitted(services, who))
+    assert settle.cancel(services.db, None, claim.job_id) is JobState.CANCELLED
+    assert not jobs.heartbeat(services.db, claim.job_id, claim.attempt, 30, 1, 2)
+    assert not factories.succeed(services, claim)
+    assert_books_balance(services)
+
+
+def test_another_accounts_job_cannot_be_cancelled(services: Services) -> None:
+    one, other = factories.customer(services), factories.customer(services)
+    job_id = factories.submitted(services, one)
+    with pytest.raises(NotFound):
+        settle.cancel(services.db, other.account_id, job_id)
+    assert views.get_job(services.db, one.account_id, job_id).state is JobState.QUEUED
+
+
+def test_cancel_against_success_ends_one_way_and_is_charged_accordingly(
+    services: Services,
+) -> None:
+    rounds = 40
+    who = factories.customer(services, extra_credits=3 * rounds)
+    for _ in range(rounds):
+        claim = factories.claimed(services, factories.submitted(services, who))
+        output = factories.stored(services, claim)
+        start = threading.Barrier(2)
+
+        def finish(claim=claim, output=output, start=start) -> bool:  # type: ignore[no-untyped-def]
+            start.wait(timeout=60)
+            return settle.succeed(
+                services.db, claim, output, facts={}, served_by="t", processing_ms=1, ttl_s=60
+            )
+
+        def cancel(claim=claim, start=start) -> JobState:  # type: ignore[no-untyped-def]
+            start.wait(timeout=60)
+            return settle.cancel(services.db, who.account_id, claim.job_id)
+
+        with ThreadPoolExecutor(2) as pool:
+            won, state = pool.submit(finish), pool.submit(cancel)
+            assert (state.result() is JobState.SUCCEEDED) is won.result()
+    assert_books_balance(services)
+
+
+def test_a_database_that_stays_away_is_given_up_on_within_the_patience(
+    services: Services,
+) -> None:
+    """A lock that nobody gives up stands for a database that does not answer."""
+    who = factories.customer(services)
+    claim = factories.claimed(services, factories.submitted(services, who))
+    output = factories.stored(services, claim)
+    hasty = build_services(services.settings.model_copy(update={"db_timeout_s": 0.2}))
+    with services.db.transaction() as holder:
+        holder.exec_driver_sql("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(DatabaseUnavailable):
+            settle.succeed(
+                hasty.db,
+                claim,
+                output,
+                facts={},
+                served_by="t",
+                processing_ms=1,
+                ttl_s=60,
+                patience_s=0.1,
+            )
+    hasty.dispose()
+    assert factories.succeed(services, claim)
+    assert_books_balance(services)
+
+
+def test_handing_back_does_not_count_the_attempt(services: Services) -> None:
+    who = factories.customer(services)
+    job_id = factories.submitted(services, who)
+    for number in range(1, 6):
+        claim = factories.claimed(services, job_id)
+        assert claim.attempt == number
+        assert jobs.hand_back(services.db, job_id, claim.attempt)
+        assert not jobs.hand_back(services.db, job_id, claim.attempt)
+        assert [ring.job_id for ring in jobs.due_for_ring(services.db, 30)] == [job_id]
+    assert factories.succeed(services, factories.claimed(services, job_id))
+    assert_books_balance(services)
