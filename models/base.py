@@ -81,7 +81,7 @@ class Engine(Protocol):
     def resident_bytes(self) -> int: ...
 
     def load(self, device: str) -> None:
-        """Bring the weights onto ``device`` (``cpu`` or ``cuda:<n>``); a no-op when there.
+        """Bring the weights onto ``device`` (``cpu`` or ``cuda:<n>``); a no-op when loaded.
 
         Raises:
             WeightsMissing: the files are not there, or not whole.

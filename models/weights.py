@@ -82,6 +82,7 @@ def pull(model_id: str, source: WeightsSource) -> Path:
         SetupError: the hub refused (licence not accepted), or could not be reached.
     """
     try:
+        import httpx2
         from huggingface_hub import hf_hub_download, snapshot_download
         from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
     except ModuleNotFoundError as error:
@@ -108,7 +109,7 @@ def pull(model_id: str, source: WeightsSource) -> Path:
             f"The hub keeps {source.hub_id} behind its licence: accept it at "
             f"https://huggingface.co/{source.hub_id}, then run `hf auth login` and try again."
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         raise SetupError(
             f"The weights of {model_id} could not be fetched from {source.hub_id} "
             f"({type(error).__name__}: {error}). Run it again: it goes on where it stopped."
