@@ -68,7 +68,7 @@ def _problem(spec: ParamSpec, value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         noun = "a whole number" if spec.kind == "integer" else "a number"
         return f"must be {noun}, not {type_name(value)}."
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return f"must be a finite number from {spec.min:.16g} to {spec.max:.16g}."
     if spec.kind == "integer" and not isinstance(value, int):
         return f"must be a whole number, got {value!r}."

@@ -105,6 +105,11 @@ def balance(db: Database, account_id: uuid.UUID) -> Account:
     return db.attempt(lambda connection: get_account(connection, account_id))
 
 
+def held_tenths(db: Database) -> int:
+    """What all open holds add up to, in tenths of a credit."""
+    return int(db.attempt(lambda c: c.execute(_HELD).scalar_one()))
+
+
 def find_output(db: Database, public_path: str) -> OutputView:
     """The output behind a public path. Raises NotFound when unknown, expired or deleted."""
     row = db.attempt(lambda c: c.execute(_OUTPUT, {"path": public_path}).one_or_none())
@@ -174,3 +179,4 @@ _OUTPUT = text(
     "SELECT output_key, output_type, output_bytes, output_sha256, output_expires_at FROM jobs "
     f"WHERE output_path = :path AND {_READABLE}"
 )
+_HELD = text("SELECT coalesce(sum(amount), 0)::bigint FROM holds WHERE state = 'open'")
