@@ -1,0 +1,146 @@
+"""The Flask application: what runs around every request, and which routes there are."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from api import catalogue, docs, errors, ops, outputs
+from api.auth import UNKNOWN, Gatekeeper, Policy, policy_of
+from api.log import get_logger
+from api.metrics import Metrics
+from api.request import FarmRequest, current_request
+from api.runtime import Runtime, build_runtime
+from api.storefronts import DIALECTS
+from farm.config import Settings
+
+_REQUEST_ID_MAX = 64
+_HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+)
+_DEFAULT_HEADERS = (
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+)
+
+
+def create_app(settings: Settings, *, metrics_folder: Path | None = None) -> Flask:
+    """The API for these settings. Opens no connection; the first request does.
+
+    ``app.extensions["farm"]`` is its :class:`api.runtime.Runtime`; close it when done.
+
+    Args:
+        metrics_folder: where the API processes of this machine share their request counts.
+
+    Raises:
+        SetupError: a setting is missing or wrong; the message says which.
+    """
+    runtime = build_runtime(settings)
+    metrics = Metrics(runtime.services.db, runtime.services.catalog, metrics_folder)
+    app = Flask("api", static_folder=None)
+    app.request_class = FarmRequest
+    app.config.update(MAX_CONTENT_LENGTH=settings.body_bytes_max, PROVIDE_AUTOMATIC_OPTIONS=False)
+    # A path is what it says: no redirect to a tidier one, which a POST would not survive.
+    app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False
+    app.url_map.redirect_defaults = False
+    _add_routes(app, runtime, metrics)
+    errors.install(app, DIALECTS, settings.pricing_url, settings.body_bytes_max)
+    _add_hooks(app, runtime, metrics)
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    app.extensions["farm"] = runtime
+    return app
+
+
+def _add_routes(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
+    public_url = runtime.settings.public_url.rstrip("/")
+    specs = {dialect.id: docs.specification(dialect, public_url) for dialect in DIALECTS}
+    for dialect in DIALECTS:
+        app.register_blueprint(dialect.blueprint(runtime, specs[dialect.id]))
+    app.register_blueprint(catalogue.blueprint(runtime, list(specs.values()), DIALECTS[0].id))
+    app.register_blueprint(outputs.blueprint(runtime))
+    app.register_blueprint(docs.blueprint(specs))
+    app.register_blueprint(ops.blueprint(runtime, metrics))
+
+
+def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
+    gatekeeper = Gatekeeper(runtime)
+    policies = _policies(app)
+    log = get_logger("api.access", runtime.settings.log_level)
+
+    def before() -> None:
+        request = current_request()
+        request.started = time.perf_counter()
+        request.request_id = _request_id(request.environ.get("HTTP_X_REQUEST_ID", ""))
+        rule = request.url_rule
+        gatekeeper.admit(request, policies[rule.endpoint] if rule else UNKNOWN)
+
+    def after(response: Response) -> Response:
+        request = current_request()
+        _add_headers(response, request)
+        seconds = time.perf_counter() - request.started
+        endpoint = request.endpoint or "unknown"
+        metrics.observe(endpoint, response.status_code, seconds)
+        log.info(
+            "request",
+            request_id=request.request_id,
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            ms=round(seconds * 1000, 2),
+            key=str(request.principal.key_id) if request.principal else None,
+        )
+        return response
+
+    app.before_request(before)
+    app.after_request(after)
+
+
+def _policies(app: Flask) -> dict[str, Policy]:
+    """What each route asks for; a route that does not say stops the start, not a request."""
+    found: dict[str, Policy] = {}
+    for endpoint, view in app.view_functions.items():
+        policy = policy_of(view)
+        assert policy is not None, f"the view {endpoint} is not declared with needs()"
+        found[endpoint] = policy
+    return found
+
+
+def _add_headers(response: Response, request: FarmRequest) -> None:
+    headers = response.headers
+    present = set(headers.keys()) if len(headers) > 2 else ()
+    added: list[tuple[str, str]] = [("X-Request-Id", request.request_id), *_HEADERS]
+    added += [pair for pair in _DEFAULT_HEADERS if pair[0] not in present]
+    rate = request.rate
+    assert rate is not None, "every request is counted before it is answered"
+    added += [
+        ("X-RateLimit-Limit", str(rate.limit)),
+        ("X-RateLimit-Remaining", str(rate.remaining)),
+        ("X-RateLimit-Reset", str(rate.reset)),
+    ]
+    headers.extend(added)
+
+
+def _request_id(given: str) -> str:
+    """The caller's own id where it is a plain word, else a random one."""
+    if given and given.isascii() and len(given) <= _REQUEST_ID_MAX:
+        word = given.replace("-", "").replace("_", "").replace(".", "")
+        if word.isalnum():
+            return given
+    return os.urandom(8).hex()
+
+
+def runtime_of(app: Flask) -> Runtime:
+    """The collaborators of an application made here."""
+    found: Any = app.extensions["farm"]
+    assert isinstance(found, Runtime)
+    return found

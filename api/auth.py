@@ -1,0 +1,187 @@
+"""Who calls: Bearer keys, and what each route asks for before it runs."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from api.limits import ADDRESS_PER_MINUTE, FILES_PER_MINUTE, Rate
+from api.request import FarmRequest
+from api.runtime import Runtime
+from farm.errors import FarmError, Forbidden, RateLimited, Unauthenticated
+from farm.types import Principal
+
+_DEFAULT_AGENTS = ("Python-urllib/", "python-requests/", "Go-http-client")
+_POLICY = "farm_policy"
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Access(enum.Enum):
+    """What a route asks of its caller, and which limit counts the call."""
+
+    SUBMIT = "submit"
+    """A key; counted by the plan's submits a minute, for the account."""
+    READ = "read"
+    """A key; counted by the storefront's reads a minute, for the key."""
+    PUBLIC = "public"
+    """A key is welcome; without one the address is counted."""
+    FILE = "file"
+    """A signed URL; the address is counted."""
+    OPEN = "open"
+    """Nothing; the address is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A route's access, and whose keys open it (empty: any storefront's)."""
+
+    access: Access
+    storefront: str = ""
+
+    @property
+    def is_api(self) -> bool:
+        """True for a storefront's own paths."""
+        return self.access in (Access.SUBMIT, Access.READ, Access.PUBLIC)
+
+
+UNKNOWN = Policy(Access.OPEN)
+
+
+def needs(access: Access, storefront: str = "") -> Callable[[View], View]:
+    """Declare what a view asks for. A view without a declaration stops the start."""
+
+    def declare(view: View) -> View:
+        setattr(view, _POLICY, Policy(access, storefront))
+        return view
+
+    return declare
+
+
+def policy_of(view: Callable[..., Any]) -> Policy | None:
+    """What the view was declared with, or None."""
+    return getattr(view, _POLICY, None)
+
+
+class Gatekeeper:
+    """Runs before every request: finds the caller, counts the call, refuses early."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._shops = runtime.services.catalog.storefronts
+        self._refuse_agents = runtime.settings.refuse_default_user_agents
+
+    def admit(self, request: FarmRequest, policy: Policy) -> None:
+        """Let the request pass, with ``principal`` and ``rate`` set on it.
+
+        Raises:
+            Unauthenticated, Forbidden: as the key or the user agent deserves.
+            RateLimited: over the plan's, the key's or the address's limit.
+            DatabaseUnavailable: the key cannot be looked up.
+        """
+        try:
+            if self._refuse_agents and policy.is_api:
+                _check_agent(request.environ.get("HTTP_USER_AGENT", ""))
+            request.principal = self._principal(request, policy)
+        except FarmError:
+            # Whoever guesses keys is counted too, and every answer says where one stands.
+            self._count_address(request, policy)
+            raise
+        if request.principal is None:
+            self._count_address(request, policy)
+        else:
+            self._count_principal(request, request.principal, policy)
+
+    def _principal(self, request: FarmRequest, policy: Policy) -> Principal | None:
+        if not policy.is_api:
+            return None
+        if policy.access is Access.PUBLIC and "HTTP_AUTHORIZATION" not in request.environ:
+            return None
+        key = bearer_key(request)
+        if policy.storefront:
+            return self._runtime.keys.authenticate(key, policy.storefront)
+        return self._authenticate_anywhere(key)
+
+    def _authenticate_anywhere(self, key: str) -> Principal:
+        """Paths that storefronts share take each one's keys; prefixes may be shared as well."""
+        fitting = [s.id for s in self._shops.values() if key.startswith(s.key_prefix)]
+        for storefront in fitting[:-1]:
+            try:
+                return self._runtime.keys.authenticate(key, storefront)
+            except Unauthenticated:
+                continue
+        last = fitting[-1] if fitting else next(iter(self._shops))
+        return self._runtime.keys.authenticate(key, last)
+
+    def _count_principal(self, request: FarmRequest, caller: Principal, policy: Policy) -> None:
+        shop = self._shops[caller.storefront]
+        if policy.access is Access.SUBMIT:
+            plan = shop.plans[caller.plan]
+            rate = self._runtime.limiter.hit(f"s:{caller.account_id}", plan.submits_per_minute)
+        else:
+            rate = self._runtime.limiter.hit(f"r:{caller.key_id}", shop.reads_per_minute)
+        request.rate = rate
+        if rate.retry_after_s:
+            raise RateLimited(self._over_limit(rate, caller, policy), rate.retry_after_s)
+
+    def _count_address(self, request: FarmRequest, policy: Policy) -> None:
+        address = address_group(request.remote_addr or "")
+        if policy.access is Access.FILE:
+            rate = self._runtime.limiter.hit(f"f:{address}", FILES_PER_MINUTE)
+        else:
+            rate = self._runtime.limiter.hit(f"a:{address}", ADDRESS_PER_MINUTE)
+        request.rate = rate
+        if rate.retry_after_s:
+            raise RateLimited(
+                f"Rate limit exceeded: {rate.limit} requests a minute without a key. "
+                f"Wait {rate.retry_after_s} s, or send a valid API key.",
+                rate.retry_after_s,
+            )
+
+    def _over_limit(self, rate: Rate, caller: Principal, policy: Policy) -> str:
+        if policy.access is Access.SUBMIT:
+            pricing = self._runtime.settings.pricing_url
+            return f"Rate limit exceeded for {caller.plan} plan. Upgrade at {pricing}/pricing"
+        return (
+            f"Rate limit exceeded for reads: {rate.limit} a minute for each key, on every plan. "
+            f"Wait {rate.retry_after_s} s."
+        )
+
+
+def bearer_key(request: FarmRequest) -> str:
+    """The key of the Authorization header. Raises Unauthenticated, saying how to send it."""
+    header = request.environ.get("HTTP_AUTHORIZATION")
+    if header is None:
+        if "HTTP_X_API_KEY" in request.environ:
+            raise Unauthenticated(
+                "X-API-Key is not accepted. Send the key as `Authorization: Bearer <key>`."
+            )
+        raise Unauthenticated("No API key. Send it as `Authorization: Bearer <key>`.")
+    scheme, _, key = header.partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise Unauthenticated(
+            "The Authorization header cannot be read. Send `Authorization: Bearer <key>`."
+        )
+    return str(key.strip())
+
+
+def address_group(address: str) -> str:
+    """What counts as one address: an IPv4 address, or the /64 that one IPv6 customer gets."""
+    if ":" not in address:
+        return address or "local"
+    try:
+        network = ipaddress.ip_network((address.partition("%")[0], 64), strict=False)
+    except ValueError:
+        return "unreadable"
+    return str(network.network_address)
+
+
+def _check_agent(agent: str) -> None:
+    if not agent.strip() or agent.startswith(_DEFAULT_AGENTS):
+        raise Forbidden(
+            "Set a User-Agent that names your application: requests with an empty one or a "
+            "library's default are refused here."
+        )

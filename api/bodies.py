@@ -1,0 +1,68 @@
+"""JSON request bodies: read within a bound, parsed once, refused with what is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from api.request import FarmRequest
+from farm.errors import FieldError, InvalidRequest, Malformed
+from farm.parameters import type_name
+
+
+def read_object(request: FarmRequest) -> dict[str, Any]:
+    """The body as a JSON object. NaN and infinities come out as such, for the field's own
+    check to refuse by name.
+
+    Raises:
+        Malformed: no body, another content type, not UTF-8, not JSON, not an object.
+        InvalidRequest: a field appears more than once.
+        RequestEntityTooLarge: (werkzeug) more bytes than MAX_CONTENT_LENGTH.
+    """
+    mimetype = request.mimetype
+    if mimetype != "application/json" and not mimetype.endswith("+json"):
+        given = f"not {mimetype[:80]}" if mimetype else "which is missing"
+        raise Malformed(f"Send the body as JSON with Content-Type: application/json, {given}.")
+    data = request.get_data(cache=False)
+    if not data:
+        raise Malformed("The request has no body. Send a JSON object.")
+    try:
+        body = _DECODER.decode(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise Malformed(f"The body is not valid UTF-8 (byte {error.start:,}).") from error
+    except json.JSONDecodeError as error:
+        raise Malformed(
+            f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from error
+    except ValueError as error:
+        raise Malformed("The body is not valid JSON: a number has too many digits.") from error
+    except RecursionError as error:
+        raise Malformed("The body is not valid JSON here: it is nested too deeply.") from error
+    if not isinstance(body, dict):
+        raise Malformed(f"The body must be a JSON object, not {type_name(body)}.")
+    if isinstance(body, _Doubled):
+        raise InvalidRequest([FieldError(body.name, "appears more than once.")])
+    return body
+
+
+class _Doubled(dict[str, Any]):
+    """An object in which one name appeared twice: which value counts would be a guess."""
+
+    name: str = ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    doubled = _Doubled(found)
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            doubled.name = name[:64]
+            break
+        seen.add(name)
+    return doubled
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)

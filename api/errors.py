@@ -1,0 +1,125 @@
+"""One table: error code -> HTTP status. A storefront overrides a line, never the table.
+
+Every error leaves the API through :func:`install`: the farm's own, Flask's (unknown paths,
+wrong methods, bodies that are too large) and bugs, each in the shape of the storefront whose
+path was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from api.dialect import Dialect
+from api.log import get_logger
+from api.replies import json_reply
+from api.request import FarmRequest, current_request
+from farm import errors
+
+STATUS = {
+    "farm_error": 500,
+    "rejected": 400,
+    "invalid_request": 422,
+    "malformed": 400,
+    "too_large": 413,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "insufficient_credits": 402,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "rate_limited": 429,
+    "idempotency_mismatch": 422,
+    "idempotency_in_flight": 409,
+    "farm_fault": 500,
+    "database_unavailable": 503,
+    "broker_unavailable": 503,
+    "storage_unavailable": 503,
+    "setup_error": 500,
+    "extra_missing": 500,
+    "weights_missing": 500,
+    "engine_failed": 500,
+    "gpu_out_of_memory": 503,
+    "cancelled": 409,
+}
+_RETRY_AFTER_S = {503: 2, 409: 1}
+
+_log = get_logger("api.errors")
+
+
+def status_of(code: str, dialect: Dialect) -> int:
+    """The HTTP status of an error code in a storefront."""
+    return dialect.statuses.get(code) or STATUS[code]
+
+
+def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:
+    """The dialect whose longest path prefix fits; the first storefront speaks for the rest."""
+    fitting = [(len(p), d) for d in dialects for p in d.paths if path.startswith(p)]
+    return max(fitting, key=lambda pair: pair[0])[1] if fitting else dialects[0]
+
+
+def install(app: Flask, dialects: Sequence[Dialect], pricing_url: str, body_max: int) -> None:
+    """Answer every exception of the application in the contract's shape."""
+
+    def answer(error: errors.FarmError) -> Response:
+        return _render(error, current_request(), dialects, pricing_url)
+
+    def http_answer(error: HTTPException) -> Response:
+        request = current_request()
+        response = _render(_translated(error, request, body_max), request, dialects, pricing_url)
+        if response.status_code == STATUS["malformed"]:
+            response.status_code = error.code or STATUS["malformed"]
+        return response
+
+    app.register_error_handler(errors.FarmError, answer)
+    app.register_error_handler(HTTPException, http_answer)
+    app.register_error_handler(Exception, _bug(answer))
+
+
+def _bug(answer: Callable[[errors.FarmError], Response]) -> Callable[[Exception], Response]:
+    def handle(error: Exception) -> Response:
+        request = current_request()
+        _log.error(
+            "unhandled exception",
+            method=request.method,
+            path=request.path,
+            request_id=request.request_id,
+            exc_info=error,
+        )
+        return answer(
+            errors.FarmFault(
+                "This is a bug in the farm, not in your request. It has been logged under "
+                f"request id {request.request_id}. Nothing was charged."
+            )
+        )
+
+    return handle
+
+
+def _translated(error: HTTPException, request: FarmRequest, body_max: int) -> errors.FarmError:
+    """Flask's own refusals, as errors of the farm."""
+    if isinstance(error, NotFound):
+        return errors.NotFound(f"There is nothing at {request.path[:200]}. See /docs.")
+    if isinstance(error, MethodNotAllowed):
+        return errors.MethodNotAllowed(request.method, list(error.valid_methods or ()))
+    if isinstance(error, RequestEntityTooLarge):
+        return errors.TooLarge(body_max)
+    return errors.Malformed(error.description or error.name)
+
+
+def _render(
+    error: errors.FarmError, request: FarmRequest, dialects: Sequence[Dialect], pricing_url: str
+) -> Response:
+    dialect = dialect_of(request.path, dialects)
+    status = status_of(error.code, dialect)
+    response = json_reply(dialect.render_error(error, pricing_url), status)
+    if isinstance(error, errors.RateLimited):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    elif status in _RETRY_AFTER_S:
+        response.headers["Retry-After"] = str(_RETRY_AFTER_S[status])
+    if isinstance(error, errors.MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(error.allowed)
+    if status == STATUS["unauthenticated"]:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response

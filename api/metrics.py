@@ -1,0 +1,109 @@
+"""What Prometheus scrapes: request times of every API process, and the farm's gauges.
+
+Requests are counted in files that all API processes of a machine share, so that a scrape
+answered by any of them tells of all. Jobs and queues are asked of the database at the scrape:
+they are the same whoever answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from farm import jobs, views
+from farm.catalog import Catalog
+from farm.db import Database
+from farm.errors import DatabaseUnavailable
+from farm.types import CREDIT_TENTHS
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_FILES_MAX = 256
+
+
+class Metrics:
+    """One process's share of the request times, and the answer to a scrape.
+
+    Args:
+        folder: where the processes of this machine keep their counts
+            (``PROMETHEUS_MULTIPROC_DIR`` must name the same one before prometheus_client is
+            first imported), or None for a process that counts alone.
+    """
+
+    def __init__(self, db: Database, catalog: Catalog, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._registry = CollectorRegistry()
+        self._gauges = CollectorRegistry()
+        self._gauges.register(_FarmGauges(db, catalog))
+        self._seconds = Histogram(
+            "farm_http_request_seconds",
+            "Time to answer a request, by route and status.",
+            ("endpoint", "status"),
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._children: dict[tuple[str, int], Histogram] = {}
+
+    def observe(self, endpoint: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        child = self._children.get((endpoint, status))
+        if child is None:
+            child = self._seconds.labels(endpoint, str(status))
+            self._children[endpoint, status] = child
+        child.observe(seconds)
+
+    def scrape(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        requests = self._registry
+        if self._folder is not None:
+            requests = CollectorRegistry()
+            MultiProcessCollector(requests, str(self._folder))  # type: ignore[no-untyped-call]
+        return generate_latest(requests) + generate_latest(self._gauges)
+
+
+class _FarmGauges(Collector):
+    def __init__(self, db: Database, catalog: Catalog) -> None:
+        self._db = db
+        self._queues = catalog.queues
+
+    def collect(self) -> Iterable[Metric]:
+        up = GaugeMetricFamily("farm_database_up", "1 when PostgreSQL answers.")
+        live = GaugeMetricFamily(
+            "farm_jobs", "Live jobs, by queue and state.", labels=("queue", "state")
+        )
+        wait = GaugeMetricFamily(
+            "farm_queue_oldest_wait_seconds",
+            "How long the oldest queued job of a queue has waited.",
+            labels=("queue",),
+        )
+        held = GaugeMetricFamily("farm_held_credits", "Credits held by live jobs.")
+        try:
+            depths = jobs.depths(self._db)
+            waits = jobs.oldest_wait(self._db, self._queues)
+            held_tenths = views.held_tenths(self._db)
+        except DatabaseUnavailable:
+            up.add_metric((), 0)
+            return [up]
+        up.add_metric((), 1)
+        for (queue, state), count in depths.items():
+            live.add_metric((queue, state.value), count)
+        for queue in self._queues:
+            wait.add_metric((queue,), waits.get(queue, 0.0))
+        held.add_metric((), held_tenths / CREDIT_TENTHS)
+        return [up, live, wait, held]
+
+
+def clear_dead_counts(folder: Path) -> None:
+    """Bound what ended processes leave behind: past a number, their files are removed."""
+    files = [(path, path.stem.rpartition("_")[2]) for path in folder.glob("*.db")]
+    if len(files) <= _FILES_MAX:
+        return
+    for path, pid in files:
+        if not (pid.isdecimal() and psutil.pid_exists(int(pid))):
+            path.unlink(missing_ok=True)

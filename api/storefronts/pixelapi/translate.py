@@ -1,0 +1,231 @@
+"""The dialect's words for the farm's things, both ways. Pure: no clock, no I/O, no Flask."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from farm.accounts import Account
+from farm.catalog import Catalog, ModelCard
+from farm.errors import (
+    FarmError,
+    FieldError,
+    InsufficientCredits,
+    InvalidRequest,
+    Malformed,
+    TooLarge,
+)
+from farm.parameters import resolve, type_name, unknown_fields
+from farm.storage import UrlSigner
+from farm.submit import Submission
+from farm.types import CREDIT_TENTHS, JobRequest, JobState
+from farm.views import JobView
+
+_WARNINGS_MAX = 20
+_OLD_CLIENT = "pixelapi-python/0.2."
+
+STATUS = {
+    JobState.QUEUED: "queued",
+    JobState.RUNNING: "processing",
+    JobState.SUCCEEDED: "completed",
+    JobState.FAILED: "failed",
+    JobState.BLOCKED: "blocked",
+    JobState.CANCELLED: "cancelled",
+    JobState.EXPIRED: "failed",
+}
+_OLD_STATUS = STATUS | {
+    JobState.QUEUED: "pending",
+    JobState.BLOCKED: "failed",
+    JobState.CANCELLED: "failed",
+}
+_REASONS = {
+    JobState.FAILED: "The generation failed. Nothing was charged.",
+    JobState.BLOCKED: "The content policy refused this. Nothing was charged.",
+    JobState.CANCELLED: "The generation was cancelled. Nothing was charged.",
+    JobState.EXPIRED: "The generation did not start in time. Nothing was charged. Send it again.",
+}
+
+
+def statuses_for(user_agent: str) -> Mapping[JobState, str]:
+    """The status words this client knows: the 0.2 Python client raises on any but four."""
+    return _OLD_STATUS if user_agent.startswith(_OLD_CLIENT) else STATUS
+
+
+def decode_generate(body: Mapping[str, Any], catalog: Catalog, storefront: str) -> JobRequest:
+    """The body of ``POST /v1/image/generate`` as a job.
+
+    Raises:
+        InvalidRequest: naming every field that is missing, of the wrong type or out of range.
+    """
+    card = _card(body.get("model"), catalog, storefront, "generate")
+    given = {name: body[name] for name in card.params if name in body}
+    params, warnings = resolve(card, given)
+    known = ("model", *card.params)
+    return JobRequest(card.id, card.operation, params, warnings + _not_known(body, known))
+
+
+def _card(name: Any, catalog: Catalog, storefront: str, operation: str) -> ModelCard:
+    if name is None:
+        name = catalog.storefronts[storefront].default_model[operation]
+    elif not isinstance(name, str):
+        raise InvalidRequest([FieldError("model", f"must be text, not {type_name(name)}.")])
+    card = catalog.card(name)
+    prices = catalog.storefronts[storefront].prices
+    if card is None or card.operation != operation or card.id not in prices:
+        sold = ", ".join(c.id for c in catalog.offered(storefront, operation))
+        raise InvalidRequest(
+            [FieldError("model", f"{name[:64]!r} is not a model here. Choose one of {sold}.")]
+        )
+    return card
+
+
+def _not_known(body: Mapping[str, Any], known: tuple[str, ...]) -> tuple[str, ...]:
+    """Warnings for fields that are not used; a body of a million of them gets a few."""
+    strangers = [name for name in body if name not in known]
+    if not strangers:
+        return ()
+    shown = [_printable(name[:64]) for name in itertools.islice(strangers, _WARNINGS_MAX)]
+    more = len(strangers) - len(shown)
+    rest = (f"{more} more unknown fields were not used.",) if more else ()
+    return unknown_fields(shown, known) + rest
+
+
+def _printable(name: str) -> str:
+    """A field name fit for a sentence: control characters and half surrogates escaped."""
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
+def encode_submission(submission: Submission, words: Mapping[JobState, str]) -> dict[str, Any]:
+    """The answer to a submit."""
+    answer: dict[str, Any] = {
+        "generation_id": str(submission.job_id),
+        "status": words[submission.state],
+        **_kind(submission.model, submission.operation),
+        "credits_used": _credits(submission.price_tenths),
+    }
+    if submission.warnings:
+        answer["warnings"] = list(submission.warnings)
+    return answer
+
+
+def encode_job(
+    job: JobView, words: Mapping[JobState, str], signer: UrlSigner, public_url: str
+) -> dict[str, Any]:
+    """The status object of one job."""
+    job_id = str(job.id)
+    answer: dict[str, Any] = {
+        "id": job_id,
+        "generation_id": job_id,
+        "status": words[job.state],
+        "output_url": _output_url(job, signer, public_url),
+        **_kind(job.model, job.operation),
+        "credits_used": _credits(job.credits_tenths),
+        "created_at": _time(job.created_at),
+        "attempts": job.attempt,
+        "receipt": _receipt(job),
+    }
+    seed = job.facts.get("seed", job.params.get("seed"))
+    if seed is not None:
+        answer["seed"] = seed
+    if job.finished_at is not None:
+        answer["completed_at"] = _time(job.finished_at)
+    if job.processing_ms is not None:
+        answer["processing_ms"] = job.processing_ms
+    if job.served_by is not None:
+        answer["served_by"] = job.served_by
+    if job.steps:
+        answer["progress"] = {"step": job.step, "steps": job.steps}
+    if job.state in _REASONS:
+        answer["error"] = answer["error_message"] = job.error_message or _REASONS[job.state]
+    if job.warnings:
+        answer["warnings"] = list(job.warnings)
+    return answer
+
+
+def encode_usage(
+    jobs: list[JobView],
+    total: int,
+    words: Mapping[JobState, str],
+    signer: UrlSigner,
+    public_url: str,
+) -> dict[str, Any]:
+    """The account's newest jobs, each with its prompt."""
+    usage = [
+        encode_job(job, words, signer, public_url) | {"prompt": job.params.get("prompt", "")}
+        for job in jobs
+    ]
+    return {"usage": usage, "total": total}
+
+
+def encode_balance(account: Account) -> dict[str, Any]:
+    """What can be spent now."""
+    return {
+        "credits_remaining": _credits(account.available_tenths),
+        "plan": account.plan,
+        "email": account.email,
+    }
+
+
+def decode_usage_query(query: Mapping[str, str]) -> tuple[int, int]:
+    """``limit`` (1-100, default 20) and ``days`` (1-365, default 30). Raises InvalidRequest."""
+    problems: list[FieldError] = []
+    limit = _whole(query.get("limit"), "limit", 20, 100, problems)
+    days = _whole(query.get("days"), "days", 30, 365, problems)
+    if problems:
+        raise InvalidRequest(problems)
+    return limit, days
+
+
+def render_error(error: FarmError, pricing_url: str) -> dict[str, Any]:
+    """The body of an error answer: a sentence, and the fields that are wrong."""
+    if isinstance(error, InvalidRequest):
+        fields = [{"field": e.field, "message": e.message} for e in error.errors]
+        return {"detail": str(error), "errors": fields}
+    if isinstance(error, Malformed | TooLarge):
+        return {"detail": str(error), "errors": [{"field": "body", "message": str(error)}]}
+    if isinstance(error, InsufficientCredits):
+        return {"detail": f"{error} Upgrade at {pricing_url}/#pricing"}
+    return {"detail": str(error)}
+
+
+def _whole(text: str | None, name: str, default: int, most: int, problems: list[FieldError]) -> int:
+    if text is None:
+        return default
+    if text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= most:
+        return int(text)
+    problems.append(
+        FieldError(name, f"must be a whole number from 1 to {most}, got {text[:40]!r}.")
+    )
+    return default
+
+
+def _kind(model: str, operation: str) -> dict[str, str]:
+    return {"model": model} if operation == "generate" else {"operation": operation}
+
+
+def _output_url(job: JobView, signer: UrlSigner, public_url: str) -> str | None:
+    if job.state is not JobState.SUCCEEDED or not job.output_path or not job.output_expires_at:
+        return None
+    query = signer.sign(job.output_path, job.output_expires_at)
+    return f"{public_url}/outputs/{job.output_path}?{query}"
+
+
+def _receipt(job: JobView) -> dict[str, Any]:
+    charged = job.price_tenths if job.state is JobState.SUCCEEDED else 0
+    returned = job.price_tenths if job.state.is_terminal and not charged else 0
+    return {
+        "held": _credits(job.price_tenths),
+        "charged": _credits(charged),
+        "returned": _credits(returned),
+        "price_rule": job.price_rule,
+    }
+
+
+def _credits(tenths: int) -> float:
+    return tenths / CREDIT_TENTHS
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,184 @@
+"""The shapes on the wire, as the documentation shows them.
+
+What is enforced is the catalogue's (``farm/parameters.py``); the request schemas here are
+made from the same cards, so that a range is written once. ``tests/api/test_docs.py`` holds
+the two against each other.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
+
+from farm.catalog import Catalog, ModelCard, ParamSpec
+
+# No NUL, which PostgreSQL cannot store; where text is required, something beside whitespace.
+_NO_NUL = r"^[^\x00]*$"
+_NOT_BLANK = r"^[^\x00]*[^\s\x00\x1c-\x1f][^\x00]*$"
+
+
+def generate_request(catalog: Catalog, storefront: str) -> type[BaseModel]:
+    """The body of ``POST /v1/image/generate``: one variant for each model sold."""
+    default = catalog.storefronts[storefront].default_model["generate"]
+    cards = list(catalog.offered(storefront, "generate"))
+    variants = [_variant(card, is_default=card.id == default) for card in cards]
+    union: Any = reduce(or_, variants)
+    return type("GenerateImage", (RootModel[union],), {"__doc__": "An image to generate."})
+
+
+def _variant(card: ModelCard, *, is_default: bool) -> type[BaseModel]:
+    names: Any = Literal.__getitem__((card.id, *card.aliases))
+    model: Any = (names | None, None) if is_default else (names, ...)
+    fields = {name: _field(card, name, spec) for name, spec in card.params.items()}
+    made: type[BaseModel] = create_model(
+        f"Generate.{card.id}",
+        __config__=ConfigDict(title=card.title, extra="ignore"),
+        __doc__=f"An image by {card.title}.",
+        model=model,
+        **fields,
+    )
+    return made
+
+
+def _field(card: ModelCard, name: str, spec: ParamSpec) -> Any:
+    note = f"Accepted and not used by {card.id}." if spec.unused else None
+    if spec.drawn:
+        note = "Drawn by the farm where absent."
+    if spec.kind == "text":
+        bounds: dict[str, Any] = {"max_length": int(spec.max), "pattern": _NO_NUL}
+        if spec.min:
+            bounds |= {"min_length": int(spec.min), "pattern": _NOT_BLANK}
+        kind: Any = str
+    else:
+        kind = int if spec.kind == "integer" else float
+        bounds = {"ge": kind(spec.min), "le": kind(spec.max)}
+    checked = Annotated[kind, Field(**bounds)]
+    if spec.required:
+        return (checked, Field(description=note))
+    return (checked | None, Field(default=spec.default, description=note))
+
+
+class SubmitHeaders(BaseModel):
+    """Headers of every call that creates a job."""
+
+    idempotency_key: str | None = Field(
+        default=None,
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="The same key and body within 24 hours give the first answer again.",
+    )
+
+
+class UsageQuery(BaseModel):
+    """Which part of the history."""
+
+    limit: int = Field(default=20, ge=1, le=100)
+    days: int = Field(default=30, ge=1, le=365)
+
+
+class Submitted(BaseModel):
+    """An accepted request. ``credits_used`` is the price that is held."""
+
+    generation_id: str
+    status: Literal["queued", "blocked"]
+    model: str
+    credits_used: float = Field(ge=0)
+    warnings: list[str] | None = Field(default=None, description="Fields that were not used.")
+
+
+class Progress(BaseModel):
+    """The model's own steps."""
+
+    step: int = Field(ge=0)
+    steps: int = Field(ge=0)
+
+
+class Receipt(BaseModel):
+    """What became of the price: held at submit, then charged or returned."""
+
+    held: float
+    charged: float
+    returned: float
+    price_rule: str
+
+
+class Generation(BaseModel):
+    """A job and how it stands."""
+
+    id: str
+    generation_id: str
+    status: Literal["queued", "processing", "completed", "failed", "blocked", "cancelled"]
+    output_url: str | None = Field(description="Once completed; valid for 24 hours.")
+    model: str | None = None
+    operation: str | None = None
+    credits_used: float
+    created_at: str = Field(description="RFC 3339, UTC.")
+    completed_at: str | None = None
+    processing_ms: int | None = None
+    seed: int | None = None
+    error: str | None = None
+    error_message: str | None = None
+    served_by: str | None = None
+    attempts: int
+    progress: Progress | None = None
+    receipt: Receipt
+    warnings: list[str] | None = None
+
+
+class UsedGeneration(Generation):
+    """A job with its prompt."""
+
+    prompt: str
+
+
+class Usage(BaseModel):
+    """The newest jobs, and how many there were in the time asked for."""
+
+    usage: list[UsedGeneration]
+    total: int
+
+
+class Balance(BaseModel):
+    """What can be spent now."""
+
+    credits_remaining: float
+    plan: str
+    email: str
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """Every error: a sentence a person can act on, and the fields that are wrong."""
+
+    detail: str
+    errors: list[FieldProblem] | None = None
+
+
+READ_ERRORS: dict[str, Any] = {
+    "HTTP_401": Problem,
+    "HTTP_403": Problem,
+    "HTTP_404": Problem,
+    "HTTP_429": Problem,
+    "HTTP_503": Problem,
+}
+SUBMIT_ERRORS: dict[str, Any] = {
+    "HTTP_400": Problem,
+    "HTTP_401": Problem,
+    "HTTP_402": Problem,
+    "HTTP_403": Problem,
+    "HTTP_409": Problem,
+    "HTTP_413": Problem,
+    "HTTP_422": Problem,
+    "HTTP_429": Problem,
+    "HTTP_503": Problem,
+}
