@@ -120,19 +120,20 @@ class Server:
         return lines[-1] if lines else "(nothing)"
 
 
-def die_with_parent(signum: int) -> Callable[[], None] | None:
+def die_with_parent(signum: int, parent: int | None = None) -> Callable[[], None] | None:
     """A ``preexec_fn`` that has the kernel send ``signum`` to the child when its parent dies.
 
     None where the system cannot (anything but Linux). The parent is the thread that starts
-    the child, so start children from a thread that lives as long as they should.
+    the child, so start children from a thread that lives as long as they should. ``parent``
+    is its pid, by default this process's.
     """
     if _libc is None:
         return None
-    prctl, parent = _libc.prctl, os.getpid()
+    prctl, expected = _libc.prctl, parent or os.getpid()
 
     def ask() -> None:
         prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
-        if os.getppid() != parent:  # it died between the fork and the line above
+        if os.getppid() != expected:  # it died between the fork and the line above
             os._exit(1)
 
     return ask
