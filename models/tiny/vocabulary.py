@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import itertools
+from collections import Counter
+from collections.abc import Iterable
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer, T5Tokenizer
 
 CLIP_TOKENS_MAX = 77
 CLIP_VOCABULARY = 1024
-"""An upper bound; text encoders have an embedding for each."""
+"""Tokens at most: the text encoders have an embedding for each."""
+
+_WORD_END = "</w>"
 
 _TEXT = """
 a an the of and in on at with by to from for over under near behind one two three small large
@@ -24,31 +27,48 @@ dog horse bird owl fox bear lion tiger fish whale dragon robot astronaut knight 
 man woman child girl boy face hand eye car train ship boat bicycle rocket space planet galaxy
 style detailed realistic cinematic abstract vintage modern minimal watercolor oil ink digital art
 closeup wide high resolution sharp focus sunset sunrise night morning evening summer winter spring
-autumn red-haired product shoe watch bag shirt dress phone laptop box background plain colourful
+autumn product shoe watch bag shirt dress phone laptop box background plain colourful
 """
 WORDS = _TEXT.split()
 
 
 def clip_tokenizer() -> CLIPTokenizer:
     """A byte-level BPE tokenizer: a word of the list is about one token, any text has tokens."""
-    start, end = "<|startoftext|>", "<|endoftext|>"
-    trained = Tokenizer(models.BPE(unk_token=end, end_of_word_suffix="</w>"))
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=CLIP_VOCABULARY - 256,
-        special_tokens=[start, end],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    trained.train_from_iterator(WORDS, trainer)
-    model: dict[str, Any] = json.loads(trained.to_str())["model"]
-    vocabulary: dict[str, int] = model["vocab"]
-    # Any byte may end a word, also those that end none of the list's.
-    for letter in sorted(pre_tokenizers.ByteLevel.alphabet()):
-        vocabulary.setdefault(f"{letter}</w>", len(vocabulary))
-    merges = [tuple(pair) for pair in model["merges"]]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = ["<|startoftext|>", "<|endoftext|>", *alphabet, *(f"{c}{_WORD_END}" for c in alphabet)]
+    merges = _merges(WORDS, CLIP_VOCABULARY - len(tokens))
+    tokens += dict.fromkeys(left + right for left, right in merges)
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=CLIP_TOKENS_MAX)
+
+
+def _merges(words: Iterable[str], most: int) -> list[tuple[str, str]]:
+    """Byte-pair merges (Sennrich et al., 2016, arXiv:1508.07909), most frequent first.
+
+    The tokenizers library's own trainer settles ties differently in every process, and a
+    checkpoint must be the same wherever it is built.
+    """
+    split = [(*word[:-1], word[-1] + _WORD_END) for word in words]
+    merges: list[tuple[str, str]] = []
+    while len(merges) < most:
+        pairs = Counter(pair for word in split for pair in itertools.pairwise(word))
+        if not pairs:
+            break
+        best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        merges.append(best)
+        split = [_merged(word, best) for word in split]
+    return merges
+
+
+def _merged(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    """The word with each occurrence of the pair made one symbol."""
+    symbols: list[str] = []
+    for symbol in word:
+        if symbols and (symbols[-1], symbol) == pair:
+            symbols[-1] += symbol
+        else:
+            symbols.append(symbol)
+    return tuple(symbols)
 
 
 def t5_tokenizer() -> T5Tokenizer:
