@@ -18,12 +18,17 @@ DEFAULT_RULES = Path(__file__).with_name("moderation.txt")
 
 _LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a",
                        "$": "s", "!": "i", "|": "l"})  # fmt: skip
+# What ends a sentence is no letter: "child!" is not "childi".
+_PUNCTUATION = re.compile(r"[!|](?!\w)")
 _REFUSAL = "The prompt was refused by the content policy. Change it and send it again."
 
 
 def normalise(text: str) -> str:
-    """Lower case, compatibility forms folded, accents and invisible characters dropped."""
-    folded = unicodedata.normalize("NFKD", text).casefold()
+    """Lower case, compatibility forms folded, accents and invisible characters dropped.
+
+    An underscore becomes a space: to a regular expression it is a letter, to a reader a gap.
+    """
+    folded = unicodedata.normalize("NFKD", text).casefold().replace("_", " ")
     hidden = ("Mn", "Me", "Cf", "Cc")
     visible = (c for c in folded if c.isspace() or unicodedata.category(c) not in hidden)
     return " ".join("".join(visible).split())
@@ -33,25 +38,27 @@ class PromptPolicy:
     """Decides whether a prompt may be worked on. Immutable and safe to share."""
 
     def __init__(self, rules: Iterable[str]) -> None:
+        """One rule an item. Raises re.error, whose ``pattern`` is the broken rule's."""
         words: list[str] = []
-        patterns: list[str] = []
+        # Each by itself, so that its groups, flags and mistakes stay its own.
+        patterns: list[re.Pattern[str]] = []
         for rule in rules:
-            line = rule.split("#", 1)[0].strip() if not rule.startswith("/") else rule.strip()
-            if not line:
-                continue
+            line = rule.strip()
             if len(line) > 2 and line.startswith("/") and line.endswith("/"):
-                patterns.append(f"(?:{line[1:-1]})")
-            else:
-                words.append(re.escape(normalise(line)).replace(r"\ ", r"[\W_]+"))
-        alternatives = [rf"\b(?:{'|'.join(words)})\b"] if words else []
-        joined = "|".join(alternatives + patterns)
-        self._pattern = re.compile(joined) if joined else None
+                patterns.append(re.compile(line[1:-1]))
+            elif word := normalise(line.split("#", 1)[0]):
+                words.append(re.escape(word).replace(r"\ ", r"[\W_]+"))
+        if words:
+            # Not \b: a rule such as "c++" ends in a character that is no letter.
+            patterns.append(re.compile(rf"(?<!\w)(?:{'|'.join(words)})(?!\w)"))
+        self._patterns = tuple(patterns)
 
     @classmethod
     def from_file(cls, path: Path = DEFAULT_RULES) -> PromptPolicy:
         """Read a rules file. Raises SetupError naming the file and what is wrong in it."""
         try:
-            return cls(path.read_text(encoding="utf-8").splitlines())
+            # With or without the mark that some editors put first.
+            return cls(path.read_text(encoding="utf-8-sig").splitlines())
         except (OSError, UnicodeDecodeError) as error:
             raise SetupError(
                 f"The moderation list {path} cannot be read ({error}). "
@@ -64,9 +71,8 @@ class PromptPolicy:
 
     def verdict(self, text: str) -> str | None:
         """None when the text may pass, else a sentence for the customer."""
-        if self._pattern is None:
-            return None
         plain = normalise(text)
-        if self._pattern.search(plain) or self._pattern.search(plain.translate(_LEET)):
+        spelled = _PUNCTUATION.sub(" ", plain).translate(_LEET)
+        if any(p.search(plain) or p.search(spelled) for p in self._patterns):
             return _REFUSAL
         return None
