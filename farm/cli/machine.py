@@ -46,8 +46,8 @@ def check_port(host: str, port: int) -> None:
 
 
 def port_near(host: str, port: int) -> int:
-    """``port`` if it is free, else any that is."""
-    if not _problem(host, port):
+    """``port`` if it is free, else any that is; any free one for port 0."""
+    if port and not _problem(host, port):
         return port
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
