@@ -1,0 +1,103 @@
+"""Jobs, queues, nodes, models and the doctor, as the operator types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from farm.services import Services
+from farm.views import balance
+from tests.cli.conftest import Farm
+from tests.factories import claimed, customer, submitted
+
+
+def test_jobs_are_listed_newest_first_for_one_account_or_all(
+    farm: Farm, services: Services
+) -> None:
+    one, other = customer(services), customer(services)
+    first, second = submitted(services, one), submitted(services, one)
+    third = submitted(services, other)
+
+    def ids(*words: str) -> list[str]:
+        return [row["id"] for row in farm("jobs", "list", "--json", *words).json()]
+
+    assert ids() == [str(third), str(second), str(first)]
+    assert ids("--limit", "1") == [str(third)]
+    assert ids("--account", one.email) == [str(second), str(first)]
+    claimed(services, first)
+    assert ids("--state", "running") == [str(first)]
+    assert ids("--account", one.email, "--state", "queued") == [str(second)]
+    assert str(first) in farm("jobs", "list").out
+
+
+def test_a_job_is_shown_with_its_parameters(farm: Farm, services: Services) -> None:
+    job_id = submitted(services, customer(services))
+    job = farm("jobs", "show", str(job_id), "--json").json()
+    assert (job["state"], job["credits"], job["model"]) == ("queued", 3.0, "sdxl")
+    assert job["params"]["prompt"] == "a red circle"
+    assert "a red circle" in farm("jobs", "show", str(job_id)).out
+
+
+def test_a_cancelled_job_gives_its_credits_back(farm: Farm, services: Services) -> None:
+    who = customer(services)
+    job_id = submitted(services, who)
+    assert balance(services.db, who.account_id).available_tenths == 70
+
+    assert farm("jobs", "cancel", str(job_id)).out == f"Job {job_id} is cancelled.\n"
+    assert balance(services.db, who.account_id).available_tenths == 100
+    assert farm("jobs", "cancel", str(job_id)).code == 0
+    assert farm("ledger", "audit").code == 0
+
+
+def test_queues_show_what_waits_and_that_nobody_works(farm: Farm, services: Services) -> None:
+    claimed(services, submitted(services, customer(services)))
+    submitted(services, customer(services))
+
+    rows = {row["queue"]: row for row in farm("queues", "--json").json()}
+    assert set(rows) == {*services.catalog.queues, "control"}
+    sdxl = rows["gpu.sdxl"]
+    assert (sdxl["queued"], sdxl["running"], sdxl["workers"]) == (1, 1, 0)
+    assert farm("nodes", "--json").json() == []
+    assert "No worker answers." in farm("nodes").out
+
+
+def test_models_are_listed_with_their_facts(farm: Farm, services: Services) -> None:
+    rows = farm("models", "list", "--json").json()
+    assert [row["id"] for row in rows] == list(services.catalog.models)
+    assert "gpu.flux-schnell" in farm("models", "list").out
+
+
+def test_missing_weights_are_named_with_what_to_do(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FARM_WEIGHTS", str(tmp_path))
+    ran = farm("models", "check", "sdxl")
+    assert ran.code == 1
+    assert f"there is no folder {tmp_path}/sdxl" in ran.out
+    assert farm("models", "check", "sdxl", "--json").json()[0]["ok"] is False
+
+
+def test_the_doctor_says_what_is_well_and_what_to_type_where_it_is_not(farm: Farm) -> None:
+    ran = farm("doctor")
+    assert ran.code == 1
+    assert "ok    database: it answers and has this version's schema." in ran.out
+    assert "ok    broker: it answers." in ran.out
+    assert "ok    storage:" in ran.out
+    assert "FAIL  queue gpu.sdxl: no worker serves it: run `farm worker --queues sdxl`." in ran.out
+    checks = {check["name"]: check for check in farm("doctor", "--json").json()}
+    assert checks["weights sdxl"]["ok"]
+    assert not checks["queue gpu.sdxl"]["ok"]
+
+
+def test_the_doctor_goes_on_when_a_service_is_away(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_URL", f"redis+socket://{tmp_path}/nobody.sock")
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://postgres@/farm?host={tmp_path}")
+    monkeypatch.setenv("FARM_WEIGHTS", str(tmp_path))
+    ran = farm("doctor")
+    assert ran.code == 1
+    assert "FAIL  database: The database does not answer" in ran.out
+    assert "FAIL  broker: The message broker does not answer" in ran.out
+    assert "ok    storage:" in ran.out
