@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     rering_after_s: Seconds = 30.0
     switch_after_s: Seconds = 60.0
     """A worker leaves its resident model for another queue once a job there waited this."""
+    drain_s: Seconds = 20.0
+    """On SIGTERM a worker finishes its job within this, or hands it back to the queue."""
     output_ttl_s: Seconds = 86_400.0
     moderation_file: Path | None = None
 
@@ -162,19 +164,17 @@ class Settings(BaseSettings):
         """The secret that signs output URLs: the setting, or one kept in the data folder."""
         if self.secret_key:
             return self.secret_key
-        path = self.data / SECRET_FILE
-        make_folder(self.data)
-        if not path.exists():
-            # Written aside and linked into place: of several processes that start at once
-            # one wins, and none ever reads half a key.
-            draft = path.with_suffix(f".{os.getpid()}")
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(secrets.token_urlsafe(48))
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, path)
-            draft.unlink()
-        return path.read_text(encoding="ascii").strip()
+        path = make_folder(self.data) / SECRET_FILE
+        try:
+            if not path.exists():
+                _write_secret(path)
+            key = path.read_text(encoding="ascii").strip()
+        except (OSError, ValueError) as error:
+            raise SetupError(f"The secret {path} cannot be read or made ({error}).") from error
+        if not key:
+            # To sign with nothing would let everybody sign.
+            raise SetupError(f"The secret {path} is empty. Remove it, and a new one is made.")
+        return key
 
 
 class _RunningFarm(PydanticBaseSettingsSource):
@@ -202,7 +202,8 @@ def load_settings(data: Path | None = None) -> Settings:
     known = [f"FARM_{name.upper()}" for name in Settings.model_fields if name not in _BARE_NAMES]
     for name in os.environ:
         if name.startswith("FARM_") and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            candidates = [*known, *_BARE_NAMES.values()]
+            near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.4)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise SetupError(f"{name} is not a setting of the farm.{hint}")
     try:
@@ -244,6 +245,24 @@ def running_services(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SetupError(f"{path} is not a JSON object. Remove it and run `farm up` again.")
     return found
+
+
+def _write_secret(path: Path) -> None:
+    """A new random key, written aside and linked into place.
+
+    Of several processes or threads that start at once one wins, and none reads half a key.
+    """
+    draft = path.with_suffix(f".{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
 
 
 def _shown_name(field: str) -> str:

@@ -79,6 +79,7 @@ def claim(
         model=row.model,
         operation=row.operation,
         queue=row.queue,
+        priority=row.priority,
         params=row.params,
         lease_until=row.lease_until,
     )
@@ -139,7 +140,7 @@ _CLAIM = text(
     WHERE id = :id AND attempt - handed_back < :attempts_max
       AND (state = 'queued'
            OR (state = 'running' AND lease_until < now() AND deaths + 1 < :deaths_max))
-    RETURNING id, account_id, attempt, model, operation, queue, params, lease_until
+    RETURNING id, account_id, attempt, model, operation, queue, priority, params, lease_until
     """
 )
 _HEARTBEAT = text(

@@ -23,7 +23,10 @@ REAP = "farm.reap"
 """Take back jobs whose worker went silent; end those that waited too long to start."""
 
 CLEAN = "farm.clean"
-"""Delete outputs past their day, and files that no settled attempt owns."""
+"""Delete outputs past their day and forget old Idempotency-Keys."""
+
+ORPHANS = "farm.orphans"
+"""Delete stored files that no settled attempt owns."""
 
 RENEW = "farm.renew"
 """Give a fresh monthly grant to accounts whose month ended."""
@@ -31,7 +34,7 @@ RENEW = "farm.renew"
 AUDIT = "farm.audit"
 """Check the books and write down what was found."""
 
-TASKS = (GENERATE, SWEEP, REAP, CLEAN, RENEW, AUDIT)
+TASKS = (GENERATE, SWEEP, REAP, CLEAN, ORPHANS, RENEW, AUDIT)
 
 
 @dataclass(frozen=True, slots=True)

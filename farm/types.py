@@ -130,5 +130,6 @@ class Claim:
     model: str
     operation: str
     queue: str
+    priority: int
     params: Mapping[str, Any]
     lease_until: datetime

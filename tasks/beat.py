@@ -1,0 +1,66 @@
+"""What runs when, as one table; and a beat that does not fill the queue of an absent worker."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from celery.beat import PersistentScheduler, ScheduleEntry
+from kombu.messaging import Producer
+
+from farm.broker import messages_waiting
+from farm.config import Settings, make_folder
+from farm.errors import BrokerUnavailable
+from farm.messages import AUDIT, CLEAN, CONTROL_QUEUE, ORPHANS, REAP, RENEW, SWEEP
+
+_log = logging.getLogger(__name__)
+
+BACKLOG_MAX = 100
+"""Beat sends nothing while this many control messages wait: each would be one more of the same."""
+
+
+def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Celery's ``beat_schedule``: task, and every how many seconds."""
+    every_s = {
+        SWEEP: settings.sweep_every_s,
+        REAP: settings.sweep_every_s,
+        RENEW: 60.0,
+        CLEAN: 300.0,
+        ORPHANS: 3600.0,
+        AUDIT: 3600.0,
+    }
+    return {
+        name: {
+            "task": name,
+            "schedule": seconds,
+            # Run late it would only repeat the run after it: a worker drops it unread.
+            "options": {"queue": CONTROL_QUEUE, "expires": max(seconds, 5.0)},
+        }
+        for name, seconds in every_s.items()
+    }
+
+
+class Scheduler(PersistentScheduler):  # type: ignore[misc]
+    """Celery's scheduler, with a bound on what it leaves in the control queue.
+
+    Redis cannot expire a message in a list, so that while no control worker runs the list
+    would grow without end.
+    """
+
+    def setup_schedule(self) -> None:
+        """Open the file of what ran when, in a folder that is made if missing."""
+        make_folder(Path(self.schedule_filename).parent)
+        super().setup_schedule()
+
+    def apply_entry(self, entry: ScheduleEntry, producer: Producer | None = None) -> None:
+        """Send a task that is due, unless too many wait already."""
+        try:
+            waiting = messages_waiting(self.app)[CONTROL_QUEUE]
+        except BrokerUnavailable as error:
+            _log.warning("%s not sent: %s", entry.name, error)
+            return
+        if waiting >= BACKLOG_MAX:
+            _log.warning("%s not sent: %d control messages wait for a worker", entry.name, waiting)
+            return
+        super().apply_entry(entry, producer)

@@ -1,0 +1,78 @@
+"""What one worker child holds between tasks: services, loaded engines, a line to the broker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery import Celery
+
+from farm.catalog import ModelCard
+from farm.config import Settings
+from farm.dispatch import Dispatcher
+from farm.services import Services, build_services
+from models import base, registry
+from tasks.drain import Drain
+from tasks.residency import GIB, Residency
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One child process's collaborators. Engines are loaded, and connections made, on use."""
+
+    services: Services
+    residency: Residency
+    dispatcher: Dispatcher
+    celery: Celery
+    drain: Drain
+
+    def close(self) -> None:
+        """Unload every engine, send what is still to be rung, close every connection."""
+        self.residency.clear()
+        self.dispatcher.stop()
+        self.services.dispose()
+
+
+@dataclass(slots=True)
+class ChildSlot:
+    """Where a process's one Child is, built in the process that uses it, never before a fork."""
+
+    settings: Settings
+    celery: Celery
+    drain: Drain
+    _child: Child | None = field(default=None, init=False)
+
+    def open(self) -> Child:
+        """This process's Child. Raises SetupError where it cannot run as it is set up."""
+        if self._child is None:
+            services = build_services(self.settings)
+            residency = _residency(self.settings)
+            dispatcher = Dispatcher(self.celery)
+            self._child = Child(services, residency, dispatcher, self.celery, self.drain)
+        return self._child
+
+    def close(self) -> None:
+        """Close it, where there is one."""
+        if self._child is not None:
+            child, self._child = self._child, None
+            child.close()
+
+
+def _residency(settings: Settings) -> Residency:
+    def create(card: ModelCard) -> base.Engine:
+        return registry.create(
+            card.id,
+            settings.weights,
+            card.weights,
+            cache=settings.data / "weights",
+            # A time limit's signal may arrive in the middle of a library's call.
+            interrupts=(SoftTimeLimitExceeded,),
+        )
+
+    def budget_bytes(device: str) -> int:
+        if settings.vram_gb is not None:
+            return int(settings.vram_gb * GIB)
+        return base.device_memory_bytes(device)
+
+    # The tiny checkpoints take a few megabytes, whatever the card says of the real weights.
+    return Residency(create, base.pick_device, budget_bytes, trust_cards=settings.weights != "tiny")

@@ -1,0 +1,67 @@
+"""The hot path: one message, one job. Claim it, run it, store the output, settle it."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+
+from farm import jobs, settle
+from farm.errors import Cancelled, DatabaseUnavailable
+from farm.messages import Ring
+from farm.types import Claim, JobState, RunRequest
+from tasks.child import Child
+from tasks.failures import end_attempt
+from tasks.heartbeat import Heartbeat
+
+_log = logging.getLogger(__name__)
+
+
+def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
+    """Run one attempt of a job. Where there is none to be had, the message is dropped."""
+    settings, db = child.services.settings, child.services.db
+    if child.drain.has_begun:
+        return
+    claim = jobs.claim(db, job_id, worker, settings.lease_s, settings.attempts_max)
+    if claim is None:
+        return
+    ring = Ring(claim.job_id, claim.queue, claim.priority)
+    started = time.monotonic()
+    with Heartbeat(child, claim) as heartbeat:
+        try:
+            _run(child, claim, heartbeat)
+        except Cancelled as error:
+            _log.info("job %s stopped: %s", job_id, error)
+        except DatabaseUnavailable:
+            _log.exception("job %s could not be settled; its lease runs out", job_id)
+        except SystemExit:
+            # The parent ends this child. At the time limit, that counts as an attempt.
+            limit_s = child.services.catalog.models[claim.model].soft_limit_s
+            if time.monotonic() - started < limit_s and jobs.hand_back(db, job_id, claim.attempt):
+                child.dispatcher.ring_now([ring])
+            raise
+        except Exception as error:  # noqa: BLE001
+            _log.exception("job %s broke in attempt %d", job_id, claim.attempt)
+            if end_attempt(child, claim, error) is JobState.QUEUED:
+                child.dispatcher.ring(ring)
+
+
+def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
+    started = time.monotonic()
+    request = RunRequest(claim.job_id, claim.attempt, claim.model, claim.operation, claim.params)
+    with child.residency.use(child.services.catalog.models[claim.model]) as engine:
+        heartbeat.check()
+        artifact = engine.run(request, heartbeat.on_step)[0]
+        served_by = engine.served_by
+    output = child.services.storage.put(claim.job_id, claim.attempt, artifact)
+    settled = settle.succeed(
+        child.services.db,
+        claim,
+        output,
+        facts=artifact.facts,
+        served_by=served_by,
+        processing_ms=round((time.monotonic() - started) * 1000),
+        ttl_s=child.services.settings.output_ttl_s,
+    )
+    if not settled:
+        raise Cancelled("it was cancelled or taken over; the output is dropped")

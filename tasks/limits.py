@@ -1,0 +1,40 @@
+"""Time limits by model: read from the catalogue of the worker that runs the job.
+
+Celery's limits belong to a task or travel in its message. Here one task serves every model
+and a message carries nothing, so the worker looks them up by the queue a message came from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.worker.request import Request
+
+from farm.catalog import Catalog
+
+
+def queue_limits(catalog: Catalog) -> dict[str, tuple[int, int]]:
+    """Hard and soft limit of each model queue, seconds; the longest where models share one."""
+    limits: dict[str, tuple[int, int]] = {}
+    for card in catalog.models.values():
+        hard_s, soft_s = limits.get(card.queue, (0, 0))
+        limits[card.queue] = max(hard_s, card.hard_limit_s), max(soft_s, card.soft_limit_s)
+    return limits
+
+
+def limited_request(catalog: Catalog) -> type[Request]:
+    """A Celery request class that enforces the limits of the queue a message came from.
+
+    At the soft limit SoftTimeLimitExceeded is raised in the child, at the hard limit the
+    child is killed.
+    """
+    limits = queue_limits(catalog)
+
+    class LimitedRequest(Request):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            found = limits.get(self.delivery_info.get("routing_key"))
+            if found is not None:
+                self.time_limits = found
+
+    return LimitedRequest

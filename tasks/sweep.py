@@ -1,0 +1,104 @@
+"""What the control worker does on schedule. Each is bounded, and safe when two run at once."""
+
+from __future__ import annotations
+
+import logging
+
+from farm import accounts, audit, jobs, retention, settle, submit
+from farm.broker import messages_waiting
+from farm.types import JobState
+from tasks.child import Child
+
+BATCH = 500
+BATCHES_MAX = 40
+"""A run ends after this many batches; what is left is the next run's."""
+
+_log = logging.getLogger(__name__)
+
+
+def sweep(child: Child) -> int:
+    """Ring again for jobs that nobody has rung for a while; returns for how many.
+
+    A backlog longer than that while is not rung over and over: where a queue has at least as
+    many messages as the database has queued jobs, none was lost.
+
+    Raises:
+        DatabaseUnavailable, BrokerUnavailable: the next run does what this one could not.
+    """
+    rung = 0
+    for _ in range(BATCHES_MAX):
+        waiting = messages_waiting(child.celery)
+        queued = jobs.depths(child.services.db)
+        due = jobs.due_for_ring(child.services.db, child.services.settings.rering_after_s, BATCH)
+        lost = [r for r in due if waiting.get(r.queue, 0) < queued.get((r.queue, _QUEUED), 1)]
+        child.dispatcher.ring_now(lost)
+        rung += len(lost)
+        if len(due) < BATCH:
+            break
+    if rung:
+        _log.info("rang again for %d jobs", rung)
+    return rung
+
+
+def reap(child: Child) -> int:
+    """Take back jobs whose worker went silent, end those that waited too long to start.
+
+    Returns how many jobs were moved. Raises DatabaseUnavailable, BrokerUnavailable.
+    """
+    settings, db = child.services.settings, child.services.db
+    moved = 0
+    for _ in range(BATCHES_MAX):
+        rings = settle.reap(db, settings.attempts_max, BATCH)
+        expired = settle.expire_queued(db, settings.start_within_s, BATCH)
+        child.dispatcher.ring_now(rings)
+        moved += len(rings) + expired
+        if len(rings) < BATCH and expired < BATCH:
+            break
+    if moved:
+        _log.info("took back or expired %d jobs", moved)
+    return moved
+
+
+def clean(child: Child) -> int:
+    """Delete outputs past their day, forget old Idempotency-Keys; returns how many outputs.
+
+    Raises:
+        DatabaseUnavailable, StorageUnavailable: what was done so far stays done.
+    """
+    db, storage = child.services.db, child.services.storage
+    deleted = 0
+    for _ in range(BATCHES_MAX):
+        gone = retention.delete_expired_outputs(db, storage, BATCH)
+        forgotten = submit.forget_old_keys(db, BATCH)
+        deleted += gone
+        if gone < BATCH and forgotten < BATCH:
+            break
+    return deleted
+
+
+def orphans(child: Child) -> int:
+    """Delete files of attempts that never settled. Raises as ``clean`` does."""
+    return retention.sweep_orphans(child.services.db, child.services.storage)
+
+
+def renew(child: Child) -> int:
+    """Give a fresh monthly grant where a month ended; returns to how many accounts."""
+    renewed = 0
+    for _ in range(BATCHES_MAX):
+        with child.services.db.transaction() as connection:
+            done = accounts.renew_due_accounts(connection, child.services.catalog, BATCH)
+        renewed += done
+        if done < BATCH:
+            break
+    return renewed
+
+
+def audit_books(child: Child) -> int:
+    """Check the books and keep the findings; returns how many invariants are broken."""
+    broken = [finding for finding in audit.audit(child.services) if not finding.holds]
+    for finding in broken:
+        _log.error("the books are wrong: %s; first: %s", finding.sentence, finding.example)
+    return len(broken)
+
+
+_QUEUED = JobState.QUEUED
