@@ -178,14 +178,11 @@ class Catalog(_Frozen):
     @classmethod
     def _name_the_rows(cls, table: Any) -> Any:
         """The TOML key is the id; plans take theirs from their own key."""
-        if not isinstance(table, dict):
-            return table
-        named = {}
-        for key, row in table.items():
-            row = dict(row, id=key)
-            if isinstance(row.get("plans"), dict):
-                row["plans"] = {name: dict(plan, id=name) for name, plan in row["plans"].items()}
-            named[key] = row
+        named = _with_ids(table)
+        if isinstance(named, dict):
+            for row in named.values():
+                if isinstance(row, dict) and "plans" in row:
+                    row["plans"] = _with_ids(row["plans"])
         return named
 
     @model_validator(mode="after")
@@ -222,6 +219,13 @@ class Catalog(_Frozen):
     def queues(self) -> tuple[str, ...]:
         """Every model queue, each once, in the catalogue's order."""
         return tuple(dict.fromkeys(card.queue for card in self.models.values()))
+
+
+def _with_ids(table: Any) -> Any:
+    """The table with each row's key as its id; what is no table is left for pydantic to name."""
+    if not isinstance(table, dict):
+        return table
+    return {k: dict(row, id=k) if isinstance(row, dict) else row for k, row in table.items()}
 
 
 def load_catalog(path: Path = BUILT_IN) -> Catalog:
