@@ -17,6 +17,14 @@ from tests.api.caller import Caller
 
 
 @pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """The test's own settings, with a content policy of two words."""
+    rules = tmp_path / "moderation.txt"
+    rules.write_text("forbidden fruit\n", encoding="utf-8")
+    return settings.model_copy(update={"moderation_file": rules})
+
+
+@pytest.fixture
 def app(settings: Settings) -> Iterator[Flask]:
     """The application; its connections are closed afterwards."""
     app = create_app(settings)

@@ -1,0 +1,175 @@
+"""Rate limits: exact per plan, told on every response, and never an error of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from api.app import create_app, runtime_of
+from api.limits import RateLimiter
+from api.runtime import Runtime
+from farm import keys
+from farm.config import Settings
+from farm.embedded import start_redis
+from farm.servers import Server
+from tests import factories
+from tests.api.caller import GENERATE, Caller
+
+HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+BALANCE = "/v1/account/balance"
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Server]:
+    """A Redis that this test may stop."""
+    with start_redis(tmp_path / "redis") as server:
+        yield server
+
+
+def test_a_plan_submits_as_often_as_it_may(runtime: Runtime, free_caller: Caller) -> None:
+    answers = [free_caller.generate({"prompt": ""}) for _ in range(6)]
+    assert [a.status_code for a in answers] == [422] * 5 + [429]
+    assert [a.headers["X-RateLimit-Remaining"] for a in answers] == list("432100")
+    refused = answers[-1]
+    url = runtime.settings.pricing_url
+    assert refused.json == {
+        "detail": f"Rate limit exceeded for free plan. Upgrade at {url}/pricing"
+    }
+    assert 1 <= int(refused.headers["Retry-After"]) <= 120
+    assert int(refused.headers["X-RateLimit-Reset"]) >= time.time()
+
+
+def test_every_key_of_an_account_shares_its_submits(
+    app: Flask, runtime: Runtime, free_caller: Caller
+) -> None:
+    with runtime.services.db.transaction() as connection:
+        _, second = keys.create_key(
+            connection, runtime.services.catalog, free_caller.customer.account_id
+        )
+    for _ in range(5):
+        free_caller.generate({"prompt": ""})
+    headers = {"Authorization": f"Bearer {second}"}
+    answer = app.test_client().post(GENERATE, json={"prompt": "a"}, headers=headers)
+    assert answer.status_code == 429
+
+
+def test_polling_does_not_eat_into_the_plan(free_caller: Caller) -> None:
+    for _ in range(20):
+        answer = free_caller.get(BALANCE)
+        assert answer.status_code == 200
+    assert answer.headers["X-RateLimit-Limit"] == "600"
+    assert answer.headers["X-RateLimit-Remaining"] == "580"
+    assert free_caller.generate({"prompt": "a"}).headers["X-RateLimit-Remaining"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", BALANCE),
+        ("POST", GENERATE),
+        ("PUT", GENERATE),
+        ("GET", "/v1/models"),
+        ("GET", "/nowhere"),
+        ("GET", "/v1/nowhere"),
+        ("OPTIONS", "/v1/models"),
+        ("GET", "/healthz"),
+        ("GET", "/metrics"),
+        ("GET", "/docs"),
+        ("GET", "/outputs/a.png"),
+    ],
+)
+@pytest.mark.parametrize("with_key", [True, False])
+def test_every_response_says_where_one_stands(
+    app: Flask, caller: Caller, method: str, path: str, with_key: bool
+) -> None:
+    headers = caller.headers if with_key else {}
+    response = app.test_client().open(path, method=method, headers=headers)
+    for name in HEADERS:
+        assert response.headers.getlist(name, type=int), (name, response.status)
+        assert len(response.headers.getlist(name)) == 1
+
+
+def test_callers_without_a_key_are_counted_by_address(app: Flask) -> None:
+    client = app.test_client()
+    codes = {client.get("/v1/models").status_code for _ in range(300)}
+    assert codes == {200}
+    refused = client.get(BALANCE, headers={"Authorization": "Bearer guess"})
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) >= 1
+    elsewhere = {"REMOTE_ADDR": "203.0.113.9"}
+    assert client.get("/v1/models", environ_overrides=elsewhere).status_code == 200
+
+
+def test_concurrent_calls_pass_exactly_as_often_as_the_limit(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url)
+    with ThreadPoolExecutor(16) as pool:
+        rates = list(pool.map(lambda _: limiter.hit("race", 50), range(200)))
+    limiter.close()
+    assert sum(rate.retry_after_s == 0 for rate in rates) == 50
+
+
+def test_several_processes_count_together(redis_url: str) -> None:
+    one, other = RateLimiter(redis_url), RateLimiter(redis_url)
+    passed = [limiter.hit("shared", 5).retry_after_s == 0 for limiter in [one, other] * 5]
+    one.close()
+    other.close()
+    assert sum(passed) == 5
+
+
+@pytest.mark.parametrize("where", ["redis", "memory"])
+def test_a_refused_caller_may_come_back_when_told(
+    redis_url: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.limits.WINDOW_S", 1)
+    limiter = RateLimiter(redis_url if where == "redis" else "")
+    while limiter.hit("again", 3).retry_after_s == 0:
+        pass
+    rate = limiter.hit("again", 3)
+    assert rate.remaining == 0
+    assert 1 <= rate.retry_after_s <= 3
+    time.sleep(rate.retry_after_s)  # the promise under test is about time itself
+    assert limiter.hit("again", 3).retry_after_s == 0
+    limiter.close()
+
+
+def test_nothing_breaks_while_redis_is_away(settings: Settings, own_redis: Server) -> None:
+    app = create_app(settings.model_copy(update={"broker_url": own_redis.url}))
+    runtime = runtime_of(app)
+    caller = Caller(app, runtime.services, factories.customer(runtime.services))
+    try:
+        assert caller.get(BALANCE).status_code == 200
+        own_redis.stop()
+        submitted = caller.generate({"prompt": "a"})
+        assert submitted.status_code == 200
+        answers = [caller.generate({"prompt": ""}) for _ in range(5)]
+        assert [a.status_code for a in answers] == [422] * 4 + [429]
+        assert all(name in answer.headers for name in HEADERS for answer in answers)
+        own_redis.start()
+        deadline = time.monotonic() + 10
+        while caller.get(BALANCE).headers["X-RateLimit-Remaining"] != "599":
+            assert time.monotonic() < deadline, "the limiter did not come back to Redis"
+    finally:
+        runtime.close()
+
+
+def test_redis_restarted_between_two_calls_is_not_noticed(own_redis: Server) -> None:
+    limiter = RateLimiter(own_redis.url)
+    assert limiter.hit("a", 10).remaining == 9
+    own_redis.stop()
+    own_redis.start()
+    assert [limiter.hit("a", 10).remaining for _ in range(2)] == [9, 8]
+    limiter.close()
+
+
+def test_counting_alone_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.limits._LOCAL_BUCKETS_MAX", 10)
+    limiter = RateLimiter("")
+    for number in range(100):
+        limiter.hit(str(number), 5)
+    assert limiter.hit("99", 5).remaining == 3
+    assert limiter.hit("0", 5).remaining == 4
