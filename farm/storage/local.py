@@ -33,13 +33,10 @@ class LocalStorage:
         key = f"{job_id}/{attempt}/{name}"
         path = self._root / key
         with self._reported("stored"):
+            # By itself: `parents` makes folders that everybody may list.
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = path.with_suffix(".part")
-            with draft.open("xb") as file:
-                file.write(artifact.data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(path)
+            _write_whole(path, artifact.data)
             # The names must survive a power cut as well, up to the root.
             for folder in (path.parent, path.parent.parent, self._root):
                 _sync_folder(folder)
@@ -120,6 +117,21 @@ class LocalStorage:
             raise StorageUnavailable(
                 f"An output could not be {done} in {self._root}: {error.strerror or error}."
             ) from error
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears under its name complete, or not at all."""
+    draft = path.with_suffix(".part")
+    try:
+        with draft.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+    except OSError:
+        # A full disk is not helped by half a picture.
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _sync_folder(folder: Path) -> None:
