@@ -85,7 +85,7 @@ def create_account(
     if shop is None:
         names = ", ".join(catalog.storefronts)
         raise InvalidRequest([FieldError("storefront", f"must be one of {names}.")])
-    if len(email) > 254 or not _EMAIL.fullmatch(email):
+    if len(email) > 254 or not email.isprintable() or not _EMAIL.fullmatch(email):
         raise InvalidRequest([FieldError("email", f"{email[:80]!r} is not an e-mail address.")])
     chosen = _plan(catalog, storefront, plan or shop.default_plan)
     account_id = uuid.uuid4()
