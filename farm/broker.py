@@ -189,6 +189,11 @@ def mapped_failures(connection: Connection) -> Iterator[None]:
         ) from error
 
 
+def connect(connection: Connection) -> None:
+    """Connect now or not at all; a no-op where it is connected. Raises what kombu raises."""
+    connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+
+
 def messages_waiting(app: Celery) -> dict[str, int]:
     """How many messages wait in each queue; those a worker has in hand are not counted.
 
@@ -197,7 +202,7 @@ def messages_waiting(app: Celery) -> dict[str, int]:
     """
     connection = app.connection_for_write()
     with contextlib.closing(connection), mapped_failures(connection):
-        connection.ensure_connection(max_retries=1)
+        connect(connection)
         channel = connection.default_channel
         return {queue.name: _declare(channel, queue) for queue in app.amqp.queues.values()}
 

@@ -23,7 +23,7 @@ from celery import Celery
 from kombu.connection import Connection
 from kombu.messaging import Producer
 
-from farm.broker import celery_priority, is_redis, mapped_failures
+from farm.broker import celery_priority, connect, is_redis, mapped_failures
 from farm.errors import BrokerUnavailable
 from farm.messages import GENERATE, Ring
 
@@ -181,7 +181,7 @@ class _ProducerLine:
         connection = self._connection = self._connection or self._celery.connection_for_write()
         try:
             with mapped_failures(connection):
-                connection.ensure_connection(max_retries=1)
+                connect(connection)
                 self._send(self._celery.amqp.Producer(connection, auto_declare=False), rings)
         except BrokerUnavailable:
             # Whatever state it is in, the next one is made from nothing.

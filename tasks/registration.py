@@ -1,0 +1,91 @@
+"""The application with every task registered, and each child's life tied to its process."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, Task, signals
+
+from farm import messages
+from farm.broker import is_redis, make_celery
+from farm.config import Settings
+from farm.services import open_catalog
+from tasks import sweep
+from tasks.affinity import ResidentFirst
+from tasks.beat import schedule
+from tasks.child import Child, ChildSlot
+from tasks.drain import Drain
+from tasks.generate import generate
+from tasks.limits import limited_request
+
+CONTROL_SOFT_LIMIT_S, CONTROL_HARD_LIMIT_S = 900, 960
+"""An audit of a large farm is the longest control task."""
+
+
+def build(settings: Settings) -> tuple[Celery, ChildSlot]:
+    """The application with every task registered, and the slot for a process's Child.
+
+    Raises:
+        SetupError: no broker is set, or the catalogue is wrong.
+    """
+    app = make_celery(settings, open_catalog(settings))
+    slot = ChildSlot(settings, app, Drain())
+    _register(app, slot)
+    if is_redis(settings.need_broker()):
+        cycle = functools.partial(ResidentFirst, settings.switch_after_s)
+        app.conf.broker_transport_options["queue_order_strategy"] = cycle
+    app.conf.beat_schedule = schedule(settings)
+    app.conf.beat_scheduler = "tasks.beat:Scheduler"
+    return app, slot
+
+
+def _register(app: Celery, slot: ChildSlot) -> None:
+    """Every task by name, in one place."""
+
+    def run_generate(task: Task) -> None:
+        generate(slot.open(), uuid.UUID(task.request.id), task.request.hostname)
+
+    request = limited_request(open_catalog(slot.settings))
+    app.task(run_generate, name=messages.GENERATE, bind=True, Request=request)
+    control = {
+        messages.SWEEP: sweep.sweep,
+        messages.REAP: sweep.reap,
+        messages.CLEAN: sweep.clean,
+        messages.ORPHANS: sweep.orphans,
+        messages.RENEW: sweep.renew,
+        messages.AUDIT: sweep.audit_books,
+    }
+    for name, work in control.items():
+        app.task(
+            _on_child(slot, work),
+            name=name,
+            soft_time_limit=CONTROL_SOFT_LIMIT_S,
+            time_limit=CONTROL_HARD_LIMIT_S,
+        )
+
+
+def _on_child(slot: ChildSlot, work: Callable[[Child], int]) -> Callable[[], int]:
+    def run() -> int:
+        return work(slot.open())
+
+    return run
+
+
+def follow_worker(slot: ChildSlot) -> None:
+    """Tie a Child to its process, and the drain to the worker's shutdown. No money moves here."""
+
+    def child_starts(**_: Any) -> None:
+        slot.open()
+
+    def child_ends(**_: Any) -> None:
+        slot.close()
+
+    def shutting_down(**_: Any) -> None:
+        slot.drain.begin(slot.settings.drain_s)
+
+    signals.worker_process_init.connect(child_starts, weak=False)
+    signals.worker_process_shutdown.connect(child_ends, weak=False)
+    signals.worker_shutting_down.connect(shutting_down, weak=False)
