@@ -154,7 +154,9 @@ def _connection_settings(url: str) -> dict[str, Any]:
         "broker_connection_timeout": 4.0,
         # Bounded: a full pool is an error, not a request that hangs. Seconds.
         "broker_pool_acquire_timeout": 2.0,
-        "broker_pool_limit": 4,
+        # An inspect() holds one connection while it waits, without a bound, for a second one:
+        # eight at once, as Flower makes them, stop for ever in a pool of eight.
+        "broker_pool_limit": 32,
         # RabbitMQ: a peer that vanished without a word is noticed within a minute.
         "broker_heartbeat": 30,
         "broker_transport_options": _redis_options() if is_redis(url) else {},
