@@ -13,13 +13,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import web
+from tests.bench import growth, latency, switches, trips, web
 from tests.bench.report import Figure, table, write_results
 from tests.bench.stage import Stage, open_stage
 
 Group = Callable[[Stage], list[Figure]]
 GROUPS: dict[str, tuple[tuple[str, ...], Group]] = {
     "requests a second": (("B1", "B1b", "B2"), web.measure),
+    "from submit to running": (("B3", "B4"), latency.measure),
+    "a million finished jobs": (("B5",), growth.measure),
+    "round trips": (("B6",), trips.measure),
+    "model switches": (("B7",), switches.measure),
 }
 
 

@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,45 +125,33 @@ class _Line:
 def carry_out(plan: Plan) -> Tally:
     """Carry out a plan in this process."""
     requests = itertools.cycle([request.encode() for request in plan.requests])
-    lines = {line.socket.fileno(): line for line in _open(plan)}
+    busy: dict[int, _Line] = {}
     poll = select.epoll()
-    for number, line in lines.items():
-        poll.register(number, select.EPOLLIN)
+    for line in (_Line(plan.port) for _ in range(plan.connections)):
+        busy[line.socket.fileno()] = line
+        poll.register(line.socket, select.EPOLLIN)
         line.ask(next(requests))
-    begin = time.perf_counter() + plan.warm_up_s
-    cpu = time.process_time()
+    begin = last = time.perf_counter() + plan.warm_up_s
+    end = begin + plan.seconds
     times: list[float] = []
-    now = time.perf_counter()
-    while now < begin + plan.seconds and len(times) < plan.count:
+    while busy:
         ready = poll.poll(_STALL_S)
         assert ready, f"no answer within {_STALL_S:g} s"
         for number, _ in ready:
-            line = lines[number]
-            if line.hear():
-                now = time.perf_counter()
-                if now >= begin:
-                    times.append(now - line.since)
+            line = busy[number]
+            if not line.hear():
+                continue
+            now = time.perf_counter()
+            if begin <= now < end:
+                times.append(now - line.since)
+                last = now
+            if now < end and len(times) + len(busy) <= plan.count:
                 line.ask(next(requests))
-    _drain(poll, lines)
-    return Tally(len(times), now - begin, statistics.median(times), time.process_time() - cpu)
-
-
-def _open(plan: Plan) -> Iterator[_Line]:
-    for _ in range(plan.connections):
-        yield _Line(plan.port)
-
-
-def _drain(poll: select.epoll, lines: dict[int, _Line]) -> None:
-    """Wait for the answers under way, so that the next round starts on a quiet server."""
-    waiting = set(lines)
-    while waiting:
-        ready = poll.poll(_STALL_S)
-        assert ready, f"no answer within {_STALL_S:g} s"
-        for number, _ in ready:
-            if lines[number].hear():
-                waiting.discard(number)
+            else:
+                # What is under way is waited for: the next round starts on a quiet server.
                 poll.unregister(number)
-                lines[number].socket.close()
+                busy.pop(number).socket.close()
+    return Tally(len(times), last - begin, statistics.median(times), time.process_time())
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ class Stage:
         self, farm: Farm, app: str, queues: Sequence[str], **environment: str
     ) -> Iterator[Process]:
         """A Celery worker with one prefork child on these queues."""
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", *_POOL]
+        command = [sys.executable, "-m", "celery", "-A", app, "worker", *_POOL, "--loglevel=INFO"]
         command += [f"--queues={','.join(queues)}", f"--hostname=bench{next(self._numbers)}@%h"]
         with self._process(command, {**farm.environment, **environment}) as process:
             wait_until(lambda: " ready." in process.output(), _START_S, process.output)
