@@ -21,6 +21,7 @@ from farm.servers import Server
 START_S = 2
 """A program that ends sooner than this has failed to start; it is tried again, ever later."""
 START_RETRIES = 8
+_GROUP = "farm"
 _KILLING_S = 15.0
 _ANSWER_S = 5.0
 
@@ -51,7 +52,7 @@ class Supervisor:
     """supervisord as a private server with its programs.
 
     Args:
-        programs: started in this order, stopped in the reverse one.
+        programs: started in this order, stopped all at once.
         sockets: a private folder with a short path for its control socket.
         logs: the folder of every log.
     """
@@ -97,7 +98,7 @@ class Supervisor:
     def try_again(self, name: str) -> None:
         """Start a program that supervisord has given up on."""
         with contextlib.suppress(OSError, http.client.HTTPException, xmlrpc.client.Fault):
-            self._proxy().supervisor.startProcess(name, False)
+            self._proxy().supervisor.startProcess(f"{_GROUP}:{name}", False)
 
     def _answers(self) -> bool:
         return self._socket.exists() and bool(self.states())
@@ -130,6 +131,8 @@ class Supervisor:
                 },
             ),
         ]
+        # In one group, since groups are stopped one after the other, and its members together.
+        sections.append((f"group:{_GROUP}", {"programs": ",".join(p.name for p in programs)}))
         sections += [
             (f"program:{program.name}", self._program(program, number))
             for number, program in enumerate(programs)
