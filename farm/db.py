@@ -1,17 +1,19 @@
-"""The database: one engine a process, two ways to use it, one place that maps its failures.
+"""The database: one engine a process, three ways to use it, one place that maps its failures.
 
 PostgreSQL only, through psycopg2. ``transaction()`` is an ordinary READ COMMITTED
 transaction; ``statement()`` lends a connection in autocommit mode, so that a single
-statement is a whole transaction and costs one round trip instead of three.
+statement is a whole transaction and costs one round trip instead of three. ``row()`` is
+the hot path's: one prepared statement, without SQLAlchemy in between.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import psycopg2
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -21,12 +23,16 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Timeout
 from sqlalchemy.pool import QueuePool
 
 from farm.errors import DatabaseUnavailable
+from farm.prepared import Prepared
 
 T = TypeVar("T")
 
 # SQLSTATEs that mean "not now" rather than "never": cancelled by a timeout, shutting down,
 # out of connections, lock not available, serialisation, read-only after a failover.
 _PASSING = ("57", "53", "55P03", "40", "08", "25006")
+# The plan is gone (a pooler between us reset the session), or the schema changed under it.
+_FORGOTTEN = ("26000", "0A000")
+_AWAY = "The database does not answer. Try again shortly."
 
 
 class Database:
@@ -102,9 +108,59 @@ class Database:
         with self.statement() as connection:
             return work(connection)
 
+    def row(self, statement: Prepared, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """The first row of one prepared statement, which is a whole transaction by itself.
+
+        Repeated once, on a new connection, where the pooled one was dead: the statement must
+        be one that may run again after its answer was lost.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away, or did not answer in time.
+            psycopg2.IntegrityError: a constraint refused it.
+        """
+        try:
+            return self._row(statement, values)
+        except _DeadConnection:
+            # The other idle connections are as old, and as dead.
+            self.engine.dispose()
+        try:
+            return self._row(statement, values)
+        except _DeadConnection as error:
+            raise DatabaseUnavailable(_AWAY) from error.__cause__
+
+    def _row(self, statement: Prepared, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        try:
+            with mapped_failures():
+                connection = self.engine.raw_connection()
+        except psycopg2.Error as error:
+            raise DatabaseUnavailable(_AWAY) from error
+        driver: Any = connection.driver_connection
+        try:
+            with driver.cursor() as cursor:
+                known = connection.info.setdefault("prepared", set())
+                if statement.name not in known:
+                    cursor.execute(statement.prepare)
+                    known.add(statement.name)
+                cursor.execute(statement.execute, values)
+                row: tuple[Any, ...] | None = cursor.fetchone()
+                return row
+        except psycopg2.Error as error:
+            if driver.closed or error.pgcode in _FORGOTTEN:
+                connection.invalidate()
+                raise _DeadConnection from error
+            if (error.pgcode or "").startswith(_PASSING):
+                raise DatabaseUnavailable(_AWAY) from error
+            raise
+        finally:
+            connection.close()
+
     def dispose(self) -> None:
         """Close every idle connection."""
         self.engine.dispose()
+
+
+class _DeadConnection(Exception):
+    """The connection cannot go on, and a new one may; ``__cause__`` says how it broke."""
 
 
 @contextlib.contextmanager
@@ -113,11 +169,11 @@ def mapped_failures() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, TimeoutError) as error:
-        raise DatabaseUnavailable("The database does not answer. Try again shortly.") from error
+        raise DatabaseUnavailable(_AWAY) from error
     except DBAPIError as error:
         state = getattr(error.orig, "pgcode", None) or ""
         if error.connection_invalidated or state.startswith(_PASSING):
-            raise DatabaseUnavailable("The database does not answer. Try again shortly.") from error
+            raise DatabaseUnavailable(_AWAY) from error
         raise
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from farm.accounts import Account, get_account
 from farm.db import Database
 from farm.errors import NotFound
+from farm.prepared import Prepared
 from farm.types import JobState
 
 
@@ -65,8 +66,8 @@ class OutputView:
 
 def get_job(db: Database, account_id: uuid.UUID, job_id: uuid.UUID) -> JobView:
     """One job of this account. Raises NotFound, for another account's too."""
-    values = {"id": job_id, "account": account_id}
-    row = db.attempt(lambda c: c.execute(_JOB, values).one_or_none())
+    values = {"id": str(job_id), "account": str(account_id)}
+    row = db.row(_JOB, values)
     if row is None:
         raise NotFound("No such generation.")
     return _job(row)
@@ -124,31 +125,35 @@ def find_output(db: Database, public_path: str) -> OutputView:
     )
 
 
-def _job(row: Row[Any]) -> JobView:
+def _job(row: Sequence[Any]) -> JobView:
+    """A row whose first columns are ``_COLUMNS``, in that order."""
+    (id_, account_id, storefront, model, operation, state, price, price_rule, created_at,
+     started_at, finished_at, attempt, step, steps, params, facts, error_code, error_message,
+     output_path, output_expires_at, processing_ms, served_by, warnings) = row[:23]  # fmt: skip
     return JobView(
-        id=row.id,
-        account_id=row.account_id,
-        storefront=row.storefront,
-        model=row.model,
-        operation=row.operation,
-        state=JobState(row.state),
-        price_tenths=row.price,
-        price_rule=row.price_rule,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        attempt=row.attempt,
-        step=row.step,
-        steps=row.steps,
-        params=row.params,
-        facts=row.facts or {},
-        error_code=row.error_code,
-        error_message=row.error_message,
-        output_path=row.output_path if row.output_readable else None,
-        output_expires_at=row.output_expires_at,
-        processing_ms=row.processing_ms,
-        served_by=row.served_by,
-        warnings=tuple(row.warnings),
+        id=id_,
+        account_id=account_id,
+        storefront=storefront,
+        model=model,
+        operation=operation,
+        state=JobState(state),
+        price_tenths=price,
+        price_rule=price_rule,
+        created_at=created_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        attempt=attempt,
+        step=step,
+        steps=steps,
+        params=params,
+        facts=facts or {},
+        error_code=error_code,
+        error_message=error_message,
+        output_path=output_path,
+        output_expires_at=output_expires_at,
+        processing_ms=processing_ms,
+        served_by=served_by,
+        warnings=tuple(warnings),
     )
 
 
@@ -156,10 +161,14 @@ _READABLE = "output_deleted_at IS NULL AND output_expires_at > now()"
 _COLUMNS = f"""
     id, account_id, storefront, model, operation, state, price, price_rule, created_at,
     started_at, finished_at, attempt, step, steps, params, facts, error_code, error_message,
-    output_path, output_expires_at, processing_ms, served_by, warnings,
-    coalesce({_READABLE}, false) AS output_readable
+    CASE WHEN {_READABLE} THEN output_path END, output_expires_at, processing_ms, served_by,
+    warnings
 """
-_JOB = text(f"SELECT {_COLUMNS} FROM jobs WHERE id = :id AND account_id = :account")
+_JOB = Prepared(
+    "farm_job",
+    f"SELECT {_COLUMNS} FROM jobs WHERE id = :id AND account_id = :account",
+    {"id": "uuid", "account": "uuid"},
+)
 _ANY_JOB = text(f"SELECT {_COLUMNS} FROM jobs WHERE id = :id")
 _JOBS = text(
     f"""
