@@ -12,7 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api import catalogue, docs, errors, ops, outputs
 from api.auth import UNKNOWN, Gatekeeper, Policy, policy_of
-from api.log import get_logger
+from api.log import Access
 from api.metrics import Metrics
 from api.request import FarmRequest, current_request
 from api.runtime import Runtime, build_runtime
@@ -75,7 +75,6 @@ def _add_routes(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
 def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
     gatekeeper = Gatekeeper(runtime)
     policies = _policies(app)
-    log = get_logger("api.access", runtime.settings.log_level)
 
     def before() -> None:
         request = current_request()
@@ -87,17 +86,20 @@ def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
     def after(response: Response) -> Response:
         request = current_request()
         _add_headers(response, request)
+        status = response.status_code
         seconds = time.perf_counter() - request.started
-        endpoint = request.endpoint or "unknown"
-        metrics.observe(endpoint, response.status_code, seconds)
-        log.info(
-            "request",
-            request_id=request.request_id,
-            method=request.method,
-            path=request.path,
-            status=response.status_code,
-            ms=round(seconds * 1000, 2),
-            key=str(request.principal.key_id) if request.principal else None,
+        metrics.observe(request.endpoint or "unknown", status, seconds)
+        caller = request.principal
+        runtime.access_log.add(
+            Access(
+                time.time(),
+                request.request_id,
+                request.method,
+                request.path,
+                status,
+                seconds,
+                caller.key_id if caller else None,
+            )
         )
         return response
 

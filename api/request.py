@@ -15,7 +15,7 @@ class FarmRequest(Request):
     """One HTTP request.
 
     ``principal`` is who calls, where a key was needed or given; ``rate`` where the caller
-    stands with its limit; ``started`` the monotonic second it came in.
+    stands with its limit; ``started`` the second it came in (``time.perf_counter``).
     """
 
     principal: Principal | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from celery import Celery
 
 from api.limits import RateLimiter
+from api.log import AccessLog
 from farm.broker import make_celery
 from farm.config import Settings
 from farm.dispatch import Dispatcher
@@ -25,6 +26,7 @@ class Runtime:
     limiter: RateLimiter
     dispatcher: Dispatcher
     celery: Celery
+    access_log: AccessLog
 
     @property
     def settings(self) -> Settings:
@@ -32,10 +34,11 @@ class Runtime:
         return self.services.settings
 
     def close(self) -> None:
-        """Send what is still to be rung, then close every connection."""
+        """Send and write what still waits, and close every connection."""
         self.dispatcher.stop()
         self.limiter.close()
         self.services.dispose()
+        self.access_log.close()
 
 
 def build_runtime(settings: Settings) -> Runtime:
@@ -53,4 +56,5 @@ def build_runtime(settings: Settings) -> Runtime:
         limiter=RateLimiter(settings.limits_url),
         dispatcher=Dispatcher(celery),
         celery=celery,
+        access_log=AccessLog(settings.log_level),
     )

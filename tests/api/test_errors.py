@@ -12,6 +12,7 @@ from flask import Flask
 from api.app import create_app, runtime_of
 from api.auth import Access, needs
 from api.errors import STATUS, dialect_of, status_of
+from api.runtime import Runtime
 from api.storefronts import DIALECTS
 from farm import errors, keys
 from farm.config import Settings
@@ -125,9 +126,10 @@ def test_a_database_that_is_away_is_a_503_with_retry_after(settings: Settings) -
 
 
 def test_the_access_log_has_the_request_and_no_secret(
-    caller: Caller, capsys: pytest.CaptureFixture[str]
+    runtime: Runtime, caller: Caller, capsys: pytest.CaptureFixture[str]
 ) -> None:
     response = caller.generate({"prompt": "my private prompt"}, X_Request_Id="abc-123")
+    runtime.access_log.close()
     assert response.headers["X-Request-Id"] == "abc-123"
     err = capsys.readouterr().err
     line = next(json.loads(t) for t in err.splitlines() if '"request"' in t)
