@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 
 class ResidentFirst:
@@ -75,3 +76,17 @@ class ResidentFirst:
         if last_used in self._since:
             self._since[last_used] = self._clock()
         return last_used
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentFirstOrder:
+    """What kombu calls to get a cycle for a channel."""
+
+    switch_after_s: float
+
+    def __call__(self) -> ResidentFirst:
+        return ResidentFirst(self.switch_after_s)
+
+    def __json__(self) -> str:
+        """A worker asked for its statistics replies with all of its transport's options."""
+        return repr(self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ from farm.broker import is_redis, make_celery
 from farm.config import Settings
 from farm.services import open_catalog
 from tasks import sweep
-from tasks.affinity import ResidentFirst
+from tasks.affinity import ResidentFirstOrder
 from tasks.beat import schedule
 from tasks.child import Child, ChildSlot
 from tasks.drain import Drain
@@ -35,8 +34,8 @@ def build(settings: Settings) -> tuple[Celery, ChildSlot]:
     slot = ChildSlot(settings, app, Drain())
     _register(app, slot)
     if is_redis(settings.need_broker()):
-        cycle = functools.partial(ResidentFirst, settings.switch_after_s)
-        app.conf.broker_transport_options["queue_order_strategy"] = cycle
+        order = ResidentFirstOrder(settings.switch_after_s)
+        app.conf.broker_transport_options["queue_order_strategy"] = order
     app.conf.beat_schedule = schedule(settings)
     app.conf.beat_scheduler = "tasks.beat:Scheduler"
     return app, slot
