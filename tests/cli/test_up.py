@@ -103,6 +103,7 @@ def test_it_starts_heals_and_stops_without_a_trace(folder: Path, bare_farm: Farm
         # The operator's commands find it through the folder alone.
         nodes = bare_farm("nodes", "--data", str(folder), "--json").json()
         assert {node["node"].split("-")[0] for node in nodes} == {"worker", "control"}
+        assert {node["pid"] for node in nodes} <= {member.pid for member in farm.family()}
         assert bare_farm("doctor", "--data", str(folder)).code == 0
 
         for word, line in (
