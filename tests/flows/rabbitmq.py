@@ -1,0 +1,86 @@
+"""A private RabbitMQ for a test: own ports, folders, cookie and epmd; ended by pid."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.processes import Process, free_port, is_alive, running, wait_until
+
+# Debian's own command in /usr/sbin changes to the user `rabbitmq` and its folders.
+_SERVERS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/sbin/rabbitmq-server")
+
+
+def server_command(*, required: bool) -> str:
+    """The server's command; where there is none the test fails if ``required``, else is skipped."""
+    found = next((path for path in _SERVERS if os.access(path, os.X_OK)), None)
+    found = found or shutil.which("rabbitmq-server")
+    if found is None:
+        reason = "rabbitmq-server is not installed: apt-get install rabbitmq-server"
+        if required:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@contextlib.contextmanager
+def start_rabbitmq(command: str, folder: Path) -> Iterator[tuple[str, Process]]:
+    """The URL of a RabbitMQ on a loopback port of its own, and its process; ended on exit."""
+    folder.mkdir(parents=True)
+    port, distribution, epmd = free_port(), free_port(), free_port()
+    (folder / "plugins").write_text("[].\n")
+    (folder / "rabbitmq.conf").write_text(
+        f"listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = true\nlog.file = false\n"
+    )
+    env = {
+        "HOME": str(folder),  # the Erlang cookie
+        "RABBITMQ_NODENAME": f"farm{port}@localhost",
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "ERL_EPMD_PORT": str(epmd),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "no-env.conf"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "no-advanced"),
+        "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+        # Two schedulers are plenty, and do not spin while they wait.
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none",
+    }
+    with running([command], folder / "server.log", env=env, cwd=folder) as server:
+        try:
+            wait_until(lambda: _answers(port) or server.exit_code() is not None, 60, server.output)
+            assert server.exit_code() is None, server.output()
+            yield f"amqp://guest:guest@127.0.0.1:{port}//", server
+        finally:
+            server.stop()
+            _end_epmd(epmd)
+
+
+def _answers(port: int) -> bool:
+    """Whether somebody speaks AMQP there: an unknown protocol is answered with the known one."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0) as link:
+        link.settimeout(2.0)
+        link.sendall(b"AMQP\x00\x00\x00\x00")
+        return link.recv(4) == b"AMQP"
+    return False
+
+
+def _end_epmd(port: int) -> None:
+    """Erlang's name server outlives the node that started it; it is known by its port."""
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"] != "epmd":
+            continue
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.environ().get("ERL_EPMD_PORT") == str(port):
+                process.kill()
+                wait_until(lambda found=process: not is_alive(found), 10, "epmd stays")  # type: ignore[misc]

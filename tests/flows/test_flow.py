@@ -1,0 +1,87 @@
+"""One picture from the HTTP call to the file and the charge, on each broker."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.farm.checks import assert_books_balance
+from tests.flows.rabbitmq import server_command, start_rabbitmq
+from tests.flows.whole_farm import FLUX, SDXL, WholeFarm, whole_farm
+from tests.processes import wait_until
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("flows")]
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def broker_url(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[str]:
+    """Each broker in turn."""
+    if request.param == "redis":
+        yield redis_url
+        return
+    command = server_command(required=bool(os.environ.get("CI")))
+    with start_rabbitmq(command, tmp_path / "rabbitmq") as (url, _):
+        yield url
+
+
+@pytest.fixture
+def farm(tmp_path: Path, postgres_url: str, broker_url: str, redis_url: str) -> Iterator[WholeFarm]:
+    """A whole farm on that broker; rate limits are always counted by Redis."""
+    folder = tmp_path / "farm"
+    folder.mkdir()
+    with whole_farm(folder, postgres_url, broker_url, redis_url) as found:
+        yield found
+
+
+def test_a_picture_is_made_downloaded_and_charged(farm: WholeFarm) -> None:
+    """Gunicorn, a prefork worker, a control worker, beat and Flower, all real processes."""
+    farm.start_flower()
+    farm.start("beat")
+    farm.start("control")
+    worker = farm.start_worker("sdxl", "flux-schnell")
+    farm.start_api()
+    before = farm.balance()
+
+    jobs = [farm.submit(FLUX), farm.submit(SDXL)]
+    for job in jobs:
+        status = farm.finished(job)
+        assert status["status"] == "completed", f"{status}\n{farm.logs()}"
+        with urllib.request.urlopen(status["output_url"], timeout=30) as reply:
+            assert reply.read().startswith(PNG)
+    assert before - farm.balance() == 6.0
+    assert_books_balance(farm.services)
+    for model in ("sdxl", "flux-schnell"):
+        assert worker.output().count(f"loaded {model} on ") == 1
+
+    the_control_worker_does_what_beat_says(farm)
+    flower_shows(farm, jobs)
+
+
+def the_control_worker_does_what_beat_says(farm: WholeFarm) -> None:
+    log = farm.folder / "control-0.log"
+    for task in ("farm.sweep", "farm.reap"):
+        wait_until(
+            lambda name=task: f"Task {name}[" in log.read_text() and "succeeded" in log.read_text(),  # type: ignore[misc]
+            60,
+            farm.logs,
+        )
+
+
+def flower_shows(farm: WholeFarm, jobs: list[str]) -> None:
+    """Every queue and task, the task's id being the job's, and nothing without the password."""
+    for job in jobs:
+        task = wait_until(lambda job=job: farm.flower("/api/tasks").get(job), 20, farm.logs)  # type: ignore[misc]
+        assert (task["name"], task["state"]) == ("farm.generate", "SUCCESS")
+    workers = farm.flower("/api/workers?refresh=1")
+    queues = {queue["name"] for info in workers.values() for queue in info["active_queues"]}
+    assert queues == {"gpu.sdxl", "gpu.flux-schnell", "control"}
+    for auth in (None, "operator:wrong"):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            farm.flower("/api/tasks", auth=auth)
