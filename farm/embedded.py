@@ -194,17 +194,29 @@ def _initialise(
     ]
     command += ["--encoding=UTF8", "--no-locale", "--no-instructions"]
     command += [] if durable else ["--no-sync"]
-    with log.open("ab") as file:
-        made = subprocess.run(
-            command, cwd=draft, stdout=file, stderr=file, timeout=120, check=False, **drop_to(user)
-        )
-    if made.returncode:
-        raise SetupError(f"PostgreSQL could not make its cluster in {cluster}. See {log}.")
+    try:
+        with log.open("ab") as file:
+            subprocess.run(
+                command,
+                cwd=draft,
+                stdout=file,
+                stderr=file,
+                timeout=120,
+                check=True,
+                **drop_to(user),
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SetupError(
+            f"PostgreSQL could not make its cluster in {cluster}. See {log}."
+        ) from error
     draft.rename(cluster)
 
 
 def _ensure_database(sockets: Path) -> None:
-    connection = psycopg2.connect(host=str(sockets), user="postgres", dbname="postgres")
+    try:
+        connection = psycopg2.connect(host=str(sockets), user="postgres", dbname="postgres")
+    except psycopg2.OperationalError as error:
+        raise SetupError(f"The embedded PostgreSQL refuses connections: {error}") from error
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:
@@ -288,8 +300,12 @@ def _server_user(folder: Path) -> pwd.struct_passwd | None:
     for ancestor in (folder, *folder.absolute().parents):
         mode = stat.S_IMODE(ancestor.stat().st_mode)
         if not mode & stat.S_IXOTH:
-            # Passing through is enough: nothing in it can be listed.
-            _log.info("%s: o+x, so that PostgreSQL's user %s can pass", ancestor, user.pw_name)
+            # Passing through is enough: nothing in it can be listed. Said aloud where the
+            # folder is not one of the farm's own.
+            level = logging.DEBUG if ancestor in (folder, folder.parent) else logging.WARNING
+            _log.log(
+                level, "chmod o+x %s, for PostgreSQL to pass as user %s", ancestor, user.pw_name
+            )
             ancestor.chmod(mode | stat.S_IXOTH)
     return user
 

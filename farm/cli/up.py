@@ -78,6 +78,7 @@ def _run(
     stack.enter_context(machine.services_file(settings.data, services, supervisor.server))
     supervisor.start()
     machine.write_services(settings.data, services, supervisor.server)
+    stack.callback(click.echo, "Stopping.")
     watch.keep([*servers, supervisor.server], supervisor)
     wait_until_ready(address, watch)
     _greet(settings.data, address, services)

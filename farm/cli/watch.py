@@ -39,7 +39,6 @@ def stoppable() -> Iterator[None]:
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
-        click.echo("Stopping.")
         raise Stopped
 
     before = {number: signal.signal(number, stop) for number in numbers}

