@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import uuid
 from dataclasses import dataclass
 
 from celery import Celery
@@ -39,6 +41,12 @@ class Runtime:
         self.limiter.close()
         self.services.dispose()
         self.access_log.close()
+
+
+def new_job_id() -> uuid.UUID:
+    """A random (version 4) id. It need not be a secret, another account's job is a 404; so it
+    is not from the operating system, whose calls let other threads in between."""
+    return uuid.UUID(int=random.getrandbits(128), version=4)
 
 
 def build_runtime(settings: Settings) -> Runtime:

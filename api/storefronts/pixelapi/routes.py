@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 
 from flask import Blueprint, Response
@@ -13,7 +14,7 @@ from api.bodies import read_object
 from api.idempotency import read_idempotency
 from api.replies import json_reply
 from api.request import FarmRequest, current_request
-from api.runtime import Runtime
+from api.runtime import Runtime, new_job_id
 from api.storefronts.pixelapi import translate, wire
 from farm import views
 from farm.messages import Ring
@@ -32,7 +33,14 @@ def blueprint(runtime: Runtime, spec: SpecTree) -> Blueprint:
 
     def accept(request: FarmRequest, job: JobRequest, body: dict[str, object]) -> Response:
         caller = request.caller()
-        submission = submit(services, caller, job, read_idempotency(request, body))
+        submission = submit(
+            services,
+            caller,
+            job,
+            read_idempotency(request, body),
+            new_id=new_job_id,
+            draw=random.randint,
+        )
         if submission.state is JobState.QUEUED and not submission.replayed:
             ring = Ring(submission.job_id, submission.queue, submission.priority)
             runtime.dispatcher.ring(ring)
