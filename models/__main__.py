@@ -1,7 +1,7 @@
 """``python -m models pull|check``: a model's files, for `farm models`, which imports no engine.
 
-Reads one JSON object on stdin, ``{"weights": …, "models": {id: source, …}}``, and writes one
-JSON line a model on stdout: ``{"id": …, "ok": …, "message": …}``. Exits 0 when all are ok.
+Reads one JSON object on stdin, ``{"weights": …, "cache": folder, "models": {id: source, …}}``,
+and writes one JSON line a model on stdout: ``{"id": …, "ok": …, "message": …}``. Exits 0 when all are ok.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from farm.errors import FarmError
-from models.registry import default_cache
 from models.weights import pull, resolve
 
 
@@ -38,7 +38,8 @@ def main() -> int:
             if action == "pull":
                 path = pull(model_id, source)
             else:
-                path = resolve(model_id, request["weights"], source, default_cache()).path
+                cache = Path(request["cache"])
+                path = resolve(model_id, request["weights"], source, cache).path
         except FarmError as error:
             failed += 1
             answer = {"id": model_id, "ok": False, "message": str(error)}

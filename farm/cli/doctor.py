@@ -89,7 +89,7 @@ def _storage(settings: Settings) -> Iterator[Check]:
 
 def _weights(settings: Settings) -> Iterator[Check]:
     cards = list(open_catalog(settings).models.values())
-    for answer in ask_engines("check", cards, settings.weights):
+    for answer in ask_engines("check", cards, settings):
         yield Check(f"weights {answer['id']}", answer["ok"], answer["message"])
 
 

@@ -44,7 +44,7 @@ def pull(ids: Sequence[str], data: Path | None) -> None:
     """Fetch models' weights from the hub, at the catalogue's pinned revisions."""
     settings = load_settings(data)
     failures = []
-    for answer in ask_engines("pull", _chosen(open_catalog(settings), ids), "hub"):
+    for answer in ask_engines("pull", _chosen(open_catalog(settings), ids), settings):
         if answer["ok"]:
             click.echo(f"{answer['id']}: {answer['message']}")
         else:
@@ -61,7 +61,7 @@ def pull(ids: Sequence[str], data: Path | None) -> None:
 def check(ctx: click.Context, ids: Sequence[str], as_json: bool, data: Path | None) -> None:
     """Check that models' weights are here and whole; all models where none is named."""
     settings = load_settings(data)
-    answers = list(ask_engines("check", _chosen(open_catalog(settings), ids), settings.weights))
+    answers = list(ask_engines("check", _chosen(open_catalog(settings), ids), settings))
     if as_json:
         show_rows(answers, (), as_json=True, empty="")
     else:
@@ -70,14 +70,18 @@ def check(ctx: click.Context, ids: Sequence[str], as_json: bool, data: Path | No
     ctx.exit(0 if all(answer["ok"] for answer in answers) else 1)
 
 
-def ask_engines(action: str, cards: Sequence[ModelCard], weights: str) -> Iterator[dict[str, Any]]:
+def ask_engines(
+    action: str, cards: Sequence[ModelCard], settings: Settings
+) -> Iterator[dict[str, Any]]:
     """Have the engines' package pull or check weights; yields its answer for each model.
 
     Raises:
         ExtraMissing: the worker extra is not installed here.
     """
     request = {
-        "weights": weights,
+        "weights": settings.weights,
+        # Where the workers of this data folder keep what they build.
+        "cache": str(settings.data / "weights"),
         "models": {card.id: card.weights.model_dump() for card in cards},
     }
     with subprocess.Popen(
