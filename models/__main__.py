@@ -1,7 +1,8 @@
 """``python -m models pull|check``: a model's files, for `farm models`, which imports no engine.
 
 Reads one JSON object on stdin, ``{"weights": …, "cache": folder, "models": {id: source, …}}``,
-and writes one JSON line a model on stdout: ``{"id": …, "ok": …, "message": …}``. Exits 0 when all are ok.
+and writes one JSON line a model on stdout: ``{"id": …, "ok": …, "message": …}``. Exits 0 when
+all are ok.
 """
 
 from __future__ import annotations
