@@ -1,0 +1,72 @@
+"""A whole running farm, as ``farm up`` starts it, for clients that know only a URL and a key."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from farm.accounts import create_account
+from farm.config import load_settings
+from farm.keys import create_key
+from farm.services import Services, build_services
+from tests.processes import free_port, running, wait_until
+
+READY_S = 150.0
+
+
+@dataclass(frozen=True)
+class RunningFarm:
+    """Where the farm answers, the key that it printed, and its services for a look inside."""
+
+    base_url: str
+    key: str
+    services: Services
+
+    def new_key(self, name: str, plan: str = "starter") -> str:
+        """The key of a new account, so that no test meets another one's limits."""
+        with self.services.db.transaction() as connection:
+            account = create_account(
+                connection, self.services.catalog, f"{name}@example.com", plan=plan
+            )
+            return create_key(connection, self.services.catalog, account.id)[1]
+
+
+@pytest.fixture(scope="session")
+def farm_up() -> Iterator[RunningFarm]:
+    """``farm up`` in a folder of its own, ready; stopped at the end of the session."""
+    # A short path: the farm's sockets lie in it.
+    with tempfile.TemporaryDirectory(prefix="farm-clients-") as name:
+        folder = Path(name)
+        port = free_port()
+        command = [sys.executable, "-m", "farm.cli", "up", "--no-flower"]
+        command += ["--port", str(port), "--data", str(folder / "data")]
+        environment = {"FARM_WEIGHTS": "tiny", "DATABASE_URL": "", "BROKER_URL": ""}
+        with running(command, folder / "up.log", env=environment) as process:
+            wait_until(
+                lambda: "Ready." in process.output() or process.exit_code() is not None,
+                READY_S,
+                process.output,
+            )
+            assert process.exit_code() is None, process.output()
+            key = re.search(r"^Key +(\S+)", process.output(), re.MULTILINE)
+            assert key is not None, process.output()
+            services = build_services(load_settings(folder / "data"))
+            try:
+                yield RunningFarm(f"http://127.0.0.1:{port}", key[1], services)
+            finally:
+                services.dispose()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients speak to this machine; a proxy of the operator's would be asked first."""
+    for name in os.environ:
+        if name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.delenv(name)
