@@ -37,12 +37,15 @@ def sweep_orphans(
     """Delete files of attempts that were never settled; returns how many attempts.
 
     Only attempts that can no longer settle are touched: their job has ended otherwise, has
-    moved on to a later attempt, or does not exist. ``limit`` bounds how many are looked at.
+    moved on to a later attempt, or does not exist. ``limit`` bounds how many are deleted, not
+    how many are looked at: orphans may lie behind any number of outputs that are kept.
     """
     swept = 0
-    found = itertools.islice(storage.attempts(older_than_s), limit)
+    found = storage.attempts(older_than_s)
     while batch := list(itertools.islice(found, _BATCH)):
         for job_id, attempt in _orphans(db, batch):
+            if swept == limit:
+                return swept
             storage.delete_attempt(job_id, attempt)
             swept += 1
     return swept

@@ -75,13 +75,14 @@ class LocalStorage:
         with self._reported("listed"):
             if not self._root.is_dir():
                 return
-            for job_folder in os.scandir(self._root):
-                job_id = _as_uuid(job_folder.name)
-                if job_id is None:
-                    continue
-                for folder in os.scandir(job_folder.path):
-                    if folder.name.isdecimal() and folder.stat().st_mtime < newest:
-                        yield job_id, int(folder.name)
+            with os.scandir(self._root) as jobs:
+                for job in jobs:
+                    if (job_id := _as_uuid(job.name)) is None:
+                        continue
+                    with os.scandir(job.path) as attempts:
+                        for folder in attempts:
+                            if folder.name.isdecimal() and folder.stat().st_mtime < newest:
+                                yield job_id, int(folder.name)
 
     def delete_attempt(self, job_id: uuid.UUID, attempt: int) -> None:
         """Remove an attempt's folder, and its job's where that was the last."""
