@@ -1,0 +1,137 @@
+"""A real Celery prefork worker on a real Redis: which queue it takes from, when it gives up."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from farm.broker import make_celery, messages_waiting
+from farm.catalog import BUILT_IN, load_catalog
+from farm.config import Settings
+from farm.dispatch import Dispatcher
+from farm.messages import Ring
+from farm.services import build_services
+from farm.views import get_job
+from tests import factories
+from tests.farm.checks import assert_books_balance
+from tests.processes import Process, running, wait_until
+
+StartWorker = Callable[..., Process]
+_RECEIVED = re.compile(r"Task farm\.generate\[(\S+)\] received")
+
+
+@pytest.fixture
+def start_worker(settings: Settings, tmp_path: Path) -> Iterator[StartWorker]:
+    """Start ``farm worker``; FARM_ settings as keyword arguments."""
+    with ExitStack() as stack:
+
+        def start(**env: str) -> Process:
+            return stack.enter_context(
+                running(
+                    [sys.executable, "-m", "farm.cli", "worker"],
+                    tmp_path / "worker.log",
+                    env={
+                        "DATABASE_URL": settings.database_url,
+                        "BROKER_URL": settings.broker_url,
+                        "FARM_DATA": str(settings.data),
+                        "FARM_WEIGHTS": "tiny",
+                        **env,
+                    },
+                )
+            )
+
+        yield start
+
+
+def catalogue_of_three(folder: Path) -> Path:
+    """The built-in catalogue and a third model with a queue of its own."""
+    text = BUILT_IN.read_text(encoding="utf-8")
+    start = text.index("[models.flux-schnell]")
+    end = text.index("[storefronts.pixelapi]")
+    third = text[start:end].replace("flux-schnell", "third").replace('aliases = ["flux"]\n', "")
+    path = folder / "catalog.toml"
+    path.write_text(text[:end] + third + text[end:], encoding="utf-8")
+    return path
+
+
+def received(worker: Process) -> list[str]:
+    """The ids of the messages a worker took, in order."""
+    return _RECEIVED.findall(worker.output())
+
+
+def switches(order: list[str]) -> int:
+    return sum(a != b for a, b in itertools.pairwise(order))
+
+
+def test_300_mixed_jobs_over_three_queues_need_few_switches(
+    settings: Settings, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """The messages are of jobs that do not exist: a worker drops each after one query."""
+    path = catalogue_of_three(tmp_path)
+    catalog = load_catalog(path)
+    dispatcher = Dispatcher(make_celery(settings, catalog))
+    queues = catalog.queues
+    assert len(queues) == 3
+    queue_of: dict[str, str] = {}
+    rings = []
+    for number in range(300):
+        ring = Ring(uuid.uuid4(), queues[number % 3], 6)
+        queue_of[str(ring.job_id)] = ring.queue
+        rings.append(ring)
+    dispatcher.ring_now(rings)
+    worker = start_worker(FARM_CATALOG=str(path))
+    wait_until(lambda: len(received(worker)) == 300, 60, worker.output)
+    dispatcher.stop()
+    order = [queue_of[job_id] for job_id in received(worker)]
+    assert switches(order) <= 4
+
+
+def test_a_queue_beside_a_long_backlog_is_served_within_the_bound(
+    settings: Settings, start_worker: StartWorker
+) -> None:
+    catalog = load_catalog()
+    celery = make_celery(settings, catalog)
+    dispatcher = Dispatcher(celery)
+    backlog = [Ring(uuid.uuid4(), "gpu.sdxl", 6) for _ in range(6000)]
+    dispatcher.ring_now(backlog)
+    worker = start_worker(FARM_SWITCH_AFTER_S="1")
+    wait_until(lambda: received(worker), 60, worker.output)
+    other = Ring(uuid.uuid4(), "gpu.flux-schnell", 6)
+    dispatcher.ring_now([other])
+    wait_until(lambda: messages_waiting(celery)["gpu.flux-schnell"] == 0, 10, worker.output)
+    assert messages_waiting(celery)["gpu.sdxl"] > 0
+    dispatcher.stop()
+
+
+def test_a_job_over_its_models_time_limit_is_stopped_and_costs_nothing(
+    settings: Settings, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    text = BUILT_IN.read_text(encoding="utf-8")
+    path = tmp_path / "catalog.toml"
+    path.write_text(
+        text.replace("soft_limit_s = 300", "soft_limit_s = 1").replace(
+            "hard_limit_s = 330", "hard_limit_s = 60"
+        ),
+        encoding="utf-8",
+    )
+    services = build_services(settings.model_copy(update={"catalog": path}))
+    who = factories.customer(services)
+    job_id = factories.submitted(services, who)
+    dispatcher = Dispatcher(make_celery(settings, services.catalog))
+    worker = start_worker(FARM_CATALOG=str(path))
+    dispatcher.ring_now([Ring(job_id, "gpu.sdxl", 6)])
+    wait_until(
+        lambda: get_job(services.db, who.account_id, job_id).state.is_terminal, 60, worker.output
+    )
+    job = get_job(services.db, who.account_id, job_id)
+    assert (job.state, job.error_code) == ("failed", "timeout"), worker.output()
+    assert_books_balance(services)
+    dispatcher.stop()
+    services.dispose()
