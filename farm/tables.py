@@ -16,6 +16,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    Identity,
     Integer,
     LargeBinary,
     MetaData,
@@ -120,7 +121,7 @@ holds = Table(
 entries = Table(
     "entries",
     metadata,
-    Column("id", BigInteger, primary_key=True),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("transaction_id", BigInteger, nullable=False),
     Column("account_id", UUID, ForeignKey("accounts.id"), nullable=False),
     Column("job_id", UUID),
@@ -145,7 +146,7 @@ idempotency_keys = Table(
 audits = Table(
     "audits",
     metadata,
-    Column("id", BigInteger, primary_key=True),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("ran_at", DateTime(timezone=True), nullable=False, server_default=_now),
     Column("seconds", Double, nullable=False),
     Column("broken", JSONB, nullable=False),
