@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from api.limits import ADDRESS_PER_MINUTE, FILES_PER_MINUTE, Rate
+from api.limits import ADDRESS_PER_MINUTE, FILES_PER_MINUTE, PROBES_PER_MINUTE, Rate
 from api.request import FarmRequest
 from api.runtime import Runtime
 from farm.errors import FarmError, Forbidden, RateLimited, Unauthenticated
@@ -33,6 +33,14 @@ class Access(enum.Enum):
     """A signed URL; the address is counted."""
     OPEN = "open"
     """Nothing; the address is counted."""
+    PROBE = "probe"
+    """Nothing; counted apart, so that no stranger's calls make a health check fail."""
+
+
+_ADDRESS_LIMITS = {
+    Access.FILE: ("f", FILES_PER_MINUTE),
+    Access.PROBE: ("p", PROBES_PER_MINUTE),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +137,8 @@ class Gatekeeper:
 
     def _count_address(self, request: FarmRequest, policy: Policy) -> None:
         address = address_group(request.remote_addr or "")
-        if policy.access is Access.FILE:
-            rate = self._runtime.limiter.hit(f"f:{address}", FILES_PER_MINUTE)
-        else:
-            rate = self._runtime.limiter.hit(f"a:{address}", ADDRESS_PER_MINUTE)
+        kind, per_minute = _ADDRESS_LIMITS.get(policy.access, ("a", ADDRESS_PER_MINUTE))
+        rate = self._runtime.limiter.hit(f"{kind}:{address}", per_minute)
         request.rate = rate
         if rate.retry_after_s:
             raise RateLimited(

@@ -6,26 +6,24 @@ import json
 from typing import Any
 
 from api.request import FarmRequest
-from farm.errors import FieldError, InvalidRequest, Malformed
+from farm.errors import FieldError, InvalidRequest, Malformed, TooLarge
 from farm.parameters import type_name
 
 
-def read_object(request: FarmRequest) -> dict[str, Any]:
+def read_object(request: FarmRequest, bytes_max: int) -> dict[str, Any]:
     """The body as a JSON object. NaN and infinities come out as such, for the field's own
     check to refuse by name.
 
     Raises:
-        Malformed: no body, another content type, not UTF-8, not JSON, not an object.
+        Malformed: no body, another content type, cut off, not UTF-8, not JSON, not an object.
         InvalidRequest: a field appears more than once.
-        RequestEntityTooLarge: (werkzeug) more bytes than MAX_CONTENT_LENGTH.
+        TooLarge: more than ``bytes_max``.
     """
     mimetype = request.mimetype
     if mimetype != "application/json" and not mimetype.endswith("+json"):
         given = f"not {mimetype[:80]}" if mimetype else "which is missing"
         raise Malformed(f"Send the body as JSON with Content-Type: application/json, {given}.")
-    data = request.get_data(cache=False)
-    if not data:
-        raise Malformed("The request has no body. Send a JSON object.")
+    data = _read(request, bytes_max)
     try:
         body = _DECODER.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -43,6 +41,21 @@ def read_object(request: FarmRequest) -> dict[str, Any]:
     if isinstance(body, _Doubled):
         raise InvalidRequest([FieldError(body.name, "appears more than once.")])
     return body
+
+
+def _read(request: FarmRequest, bytes_max: int) -> bytes:
+    # One byte more than allowed is asked for: a chunked body that is too long would otherwise
+    # be cut at the limit without a word.
+    request.max_content_length = bytes_max + 1
+    data = request.get_data(cache=False)
+    if len(data) > bytes_max:
+        raise TooLarge(bytes_max)
+    announced = request.content_length
+    if announced is not None and announced != len(data):
+        raise Malformed(f"The body ended after {len(data):,} of {announced:,} bytes.")
+    if not data:
+        raise Malformed("The request has no body. Send a JSON object.")
+    return data
 
 
 class _Doubled(dict[str, Any]):

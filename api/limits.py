@@ -26,6 +26,8 @@ ADDRESS_PER_MINUTE = 300
 too little to guess keys with."""
 FILES_PER_MINUTE = 600
 """Output downloads per client address; their URLs carry their own signature."""
+PROBES_PER_MINUTE = 6000
+"""Health checks and scrapes per address."""
 
 _TIMEOUT_S = 0.25
 _RETRY_AFTER_S = 1.0

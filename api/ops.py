@@ -33,12 +33,12 @@ def blueprint(runtime: Runtime, metrics: Metrics) -> Blueprint:
     watch = WorkerWatch(runtime.celery)
 
     @routes.get("/healthz")
-    @needs(Access.OPEN)
+    @needs(Access.PROBE)
     def healthz() -> Response:
         return json_reply({"status": "ok"})
 
     @routes.get("/readyz")
-    @needs(Access.OPEN)
+    @needs(Access.PROBE)
     def readyz() -> Response:
         database = _database_state(services.db)
         broker, seen = watch.look()
@@ -48,7 +48,7 @@ def blueprint(runtime: Runtime, metrics: Metrics) -> Blueprint:
         return json_reply(body, 200 if ready else 503)
 
     @routes.get("/metrics")
-    @needs(Access.OPEN)
+    @needs(Access.PROBE)
     def scrape() -> Response:
         return Response(metrics.scrape(), content_type=CONTENT_TYPE)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 
-from tests.api.caller import Caller
+from farm.config import Settings
+from tests.api.caller import GENERATE, Caller
 
 GOOD = {"prompt": "a lighthouse at dusk", "model": "sdxl"}
 
@@ -93,6 +95,36 @@ def test_an_unreadable_body_is_refused_and_nothing_happens(
     assert response.status_code == status
     assert word in response.json["detail"]
     assert response.json["errors"][0]["field"] in ("body", "prompt")
+    assert caller.footprint() == before
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_a_chunked_body_is_bounded_to_the_byte(
+    caller: Caller, settings: Settings, extra: int
+) -> None:
+    body = json.dumps(GOOD).encode()
+    body += b" " * (settings.body_bytes_max - len(body) + extra)
+    response = caller.app.test_client().post(
+        GENERATE,
+        input_stream=io.BytesIO(body),
+        headers=caller.headers | {"Transfer-Encoding": "chunked"},
+        content_type="application/json",
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert response.status_code == (413 if extra else 200)
+
+
+def test_a_body_that_was_cut_off_is_refused(caller: Caller) -> None:
+    before = caller.footprint()
+    response = caller.app.test_client().post(
+        GENERATE,
+        input_stream=io.BytesIO(json.dumps(GOOD).encode()),
+        headers=caller.headers,
+        content_type="application/json",
+        environ_overrides={"wsgi.input_terminated": True, "CONTENT_LENGTH": "500"},
+    )
+    assert response.status_code == 400
+    assert "of 500 bytes" in response.json["detail"]
     assert caller.footprint() == before
 
 

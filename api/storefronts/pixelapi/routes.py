@@ -28,6 +28,7 @@ def blueprint(runtime: Runtime, spec: SpecTree) -> Blueprint:
     """The storefront's routes for one process."""
     routes = Blueprint(STOREFRONT, __name__)
     services, signer = runtime.services, runtime.signer
+    bytes_max = runtime.settings.body_bytes_max
     public_url = runtime.settings.public_url.rstrip("/")
     generate_request = wire.generate_request(services.catalog, STOREFRONT)
 
@@ -65,7 +66,7 @@ def blueprint(runtime: Runtime, spec: SpecTree) -> Blueprint:
         Answers at once with an id. The price is held, and charged only when the image is made.
         """
         request = current_request()
-        body = read_object(request)
+        body = read_object(request, bytes_max)
         job = translate.decode_generate(body, services.catalog, STOREFRONT)
         return accept(request, job, body)
 
