@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import random
 import re
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from farm.broker import make_celery
 from farm.catalog import BUILT_IN
 from farm.dispatch import Dispatcher
 from tests.bench.backlog import WAIT_S, Submit, finished, submitted
 from tests.bench.engine import RESIDENT_BYTES
-from tests.bench.peers import Caller, runs
+from tests.bench.peers import Caller, Run, runs
 from tests.bench.report import Figure, at_most, median_ratio
 from tests.bench.stage import Farm, Stage
 from tests.processes import wait_until
@@ -83,9 +85,15 @@ def _switches(stage: Stage, orders: Sequence[Sequence[str]]) -> tuple[list[float
             for number, model in enumerate(order):
                 # The first one keeps the worker until the backlog is complete.
                 caller.send(model, 0.0 if number else 1.0)
-            wait_until(lambda c=count: len(runs(log)) == c + JOBS, WAIT_S, "the bare tasks")
-            peers.append(_changes([run.queue for run in runs(log)[count:]]))
+            ran = functools.partial(_ran, log, count)
+            peers.append(_changes([run.queue for run in wait_until(ran, WAIT_S, "bare tasks")]))
     return ours, peers
+
+
+def _ran(log: Path, count: int) -> list[Run]:
+    """The runs after the first ``count``; empty until all of them are done."""
+    done = runs(log)[count:]
+    return done if len(done) == JOBS else []
 
 
 def _changes(sequence: Sequence[str]) -> float:

@@ -63,19 +63,17 @@ class _Redis:
         """Commands by name, and reads from clients, until the last of so many rings is sent."""
         before, before_reads = self._counted()
         work()
-        asked = 0
+        looks: list[tuple[Counter[str], int]] = []
 
         def complete() -> bool:
-            nonlocal asked, after, reads
-            asked += 1
-            after, reads = self._counted()
-            return after["lpush"] - before["lpush"] >= rings
+            looks.append(self._counted())
+            return looks[-1][0]["lpush"] - before["lpush"] >= rings
 
-        after, reads = before, before_reads
         wait_until(complete, _WAIT_S, "the last ring")
+        after, reads = looks[-1]
         after.subtract(before)
-        after["info"] -= asked
-        return +after, reads - before_reads - asked
+        after["info"] -= len(looks)
+        return +after, reads - before_reads - len(looks)
 
     def _counted(self) -> tuple[Counter[str], int]:
         info = self._client.info("all")
