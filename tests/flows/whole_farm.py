@@ -173,6 +173,8 @@ def whole_farm(
         "FARM_SWEEP_EVERY_S": "1",
         "FARM_RERING_AFTER_S": "2",
         "FARM_DRAIN_S": "1",
+        # Several workers share a few cores here: their thread pools would fight over them.
+        "OMP_NUM_THREADS": "1",
         **env,
     }
     settings = Settings(DATABASE_URL=database_url, BROKER_URL=broker_url, data=data, weights="tiny")
