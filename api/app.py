@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import catalogue, docs, errors, ops, outputs
+from api import catalogue, docs, errors, limits, ops, outputs
 from api.auth import UNKNOWN, Gatekeeper, Policy, policy_of
 from api.log import Access
 from api.metrics import Metrics
@@ -53,7 +53,7 @@ def create_app(settings: Settings, *, metrics_folder: Path | None = None) -> Fla
     app.url_map.merge_slashes = False
     app.url_map.redirect_defaults = False
     _add_routes(app, runtime, metrics)
-    errors.install(app, DIALECTS, settings.pricing_url, settings.body_bytes_max)
+    errors.install(app, DIALECTS, runtime)
     _add_hooks(app, runtime, metrics)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
@@ -82,17 +82,23 @@ def _add_routes(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
 def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
     gatekeeper = Gatekeeper(runtime)
     policies = _policies(app)
+    limiter = runtime.limiter
 
     def before() -> None:
         request = current_request()
         request.started = time.perf_counter()
         request.request_id = _request_id(request.environ.get("HTTP_X_REQUEST_ID", ""))
         rule = request.url_rule
-        gatekeeper.admit(request, policies[rule.endpoint] if rule else UNKNOWN)
+        gatekeeper.identify(request, policies[rule.endpoint] if rule else UNKNOWN)
+
+    def admit() -> None:
+        refusal = current_request().refusal
+        if refusal is not None:
+            raise refusal
 
     def after(response: Response) -> Response:
         request = current_request()
-        _add_headers(response, request)
+        _add_headers(response, request, limits.standing(limiter))
         status = response.status_code
         seconds = time.perf_counter() - request.started
         metrics.observe(request.endpoint or "unknown", status, seconds)
@@ -110,7 +116,10 @@ def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
         )
         return response
 
+    # In this order: who it is, whether that is too often, whether they may come in.
     app.before_request(before)
+    limiter.init_app(app)
+    app.before_request(admit)
     app.after_request(after)
 
 
@@ -124,13 +133,11 @@ def _policies(app: Flask) -> dict[str, Policy]:
     return found
 
 
-def _add_headers(response: Response, request: FarmRequest) -> None:
+def _add_headers(response: Response, request: FarmRequest, rate: limits.Rate) -> None:
     headers = response.headers
     present = set(headers.keys()) if len(headers) > 2 else ()
     added: list[tuple[str, str]] = [("X-Request-Id", request.request_id), *_HEADERS]
     added += [pair for pair in _DEFAULT_HEADERS if pair[0] not in present]
-    rate = request.rate
-    assert rate is not None, "every request is counted before it is answered"
     added += [
         ("X-RateLimit-Limit", str(rate.limit)),
         ("X-RateLimit-Remaining", str(rate.remaining)),

@@ -37,6 +37,7 @@ class Access(enum.Enum):
     """Nothing; counted apart, so that no stranger's calls make a health check fail."""
 
 
+_ANY_ADDRESS = ("a", ADDRESS_PER_MINUTE)
 _ADDRESS_LIMITS = {
     Access.FILE: ("f", FILES_PER_MINUTE),
     Access.PROBE: ("p", PROBES_PER_MINUTE),
@@ -75,33 +76,37 @@ def policy_of(view: Callable[..., Any]) -> Policy | None:
 
 
 class Gatekeeper:
-    """Runs before every request: finds the caller, counts the call, refuses early."""
+    """Looks at every request first: who calls, whose count it goes to, whether it may pass."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._shops = runtime.services.catalog.storefronts
         self._refuse_agents = runtime.settings.refuse_default_user_agents
 
-    def admit(self, request: FarmRequest, policy: Policy) -> None:
-        """Let the request pass, with ``principal`` and ``rate`` set on it.
+    def identify(self, request: FarmRequest, policy: Policy) -> None:
+        """Set the request's ``principal``, ``bucket`` and ``per_minute``, or its ``refusal``.
 
-        Raises:
-            Unauthenticated, Forbidden: as the key or the user agent deserves.
-            RateLimited: over the plan's, the key's or the address's limit.
-            DatabaseUnavailable: the key cannot be looked up.
+        A caller who is refused is counted too, by address: that is what stops whoever guesses
+        keys. So the refusal is raised by the application after the count, not here.
         """
         try:
             if self._refuse_agents and policy.is_api:
                 _check_agent(request.environ.get("HTTP_USER_AGENT", ""))
             request.principal = self._principal(request, policy)
-        except FarmError:
-            # Whoever guesses keys is counted too, and every answer says where one stands.
-            self._count_address(request, policy)
-            raise
+        except FarmError as error:
+            request.refusal = error
         if request.principal is None:
-            self._count_address(request, policy)
+            kind, request.per_minute = _ADDRESS_LIMITS.get(policy.access, _ANY_ADDRESS)
+            request.bucket = f"{kind}:{address_group(request.remote_addr or '')}"
+            return
+        caller = request.principal
+        shop = self._shops[caller.storefront]
+        if policy.access is Access.SUBMIT:
+            request.bucket = f"s:{caller.account_id}"
+            request.per_minute = shop.plans[caller.plan].submits_per_minute
         else:
-            self._count_principal(request, request.principal, policy)
+            request.bucket = f"r:{caller.key_id}"
+            request.per_minute = shop.reads_per_minute
 
     def _principal(self, request: FarmRequest, policy: Policy) -> Principal | None:
         if not policy.is_api:
@@ -124,37 +129,23 @@ class Gatekeeper:
         last = fitting[-1] if fitting else next(iter(self._shops))
         return self._runtime.keys.authenticate(key, last)
 
-    def _count_principal(self, request: FarmRequest, caller: Principal, policy: Policy) -> None:
-        shop = self._shops[caller.storefront]
-        if policy.access is Access.SUBMIT:
-            plan = shop.plans[caller.plan]
-            rate = self._runtime.limiter.hit(f"s:{caller.account_id}", plan.submits_per_minute)
-        else:
-            rate = self._runtime.limiter.hit(f"r:{caller.key_id}", shop.reads_per_minute)
-        request.rate = rate
-        if rate.retry_after_s:
-            raise RateLimited(self._over_limit(rate, caller, policy), rate.retry_after_s)
 
-    def _count_address(self, request: FarmRequest, policy: Policy) -> None:
-        address = address_group(request.remote_addr or "")
-        kind, per_minute = _ADDRESS_LIMITS.get(policy.access, ("a", ADDRESS_PER_MINUTE))
-        rate = self._runtime.limiter.hit(f"{kind}:{address}", per_minute)
-        request.rate = rate
-        if rate.retry_after_s:
-            raise RateLimited(
-                f"Rate limit exceeded: {rate.limit} requests a minute without a key. "
-                f"Wait {rate.retry_after_s} s, or send a valid API key.",
-                rate.retry_after_s,
-            )
-
-    def _over_limit(self, rate: Rate, caller: Principal, policy: Policy) -> str:
-        if policy.access is Access.SUBMIT:
-            pricing = self._runtime.settings.pricing_url
-            return f"Rate limit exceeded for {caller.plan} plan. Upgrade at {pricing}/pricing"
-        return (
+def over_limit(request: FarmRequest, rate: Rate, pricing_url: str) -> RateLimited:
+    """What a caller over its limit is told."""
+    caller = request.principal
+    if caller is None:
+        sentence = (
+            f"Rate limit exceeded: {rate.limit} requests a minute without a key. "
+            f"Wait {rate.retry_after_s} s, or send a valid API key."
+        )
+    elif request.bucket.startswith("s:"):
+        sentence = f"Rate limit exceeded for {caller.plan} plan. Upgrade at {pricing_url}/pricing"
+    else:
+        sentence = (
             f"Rate limit exceeded for reads: {rate.limit} a minute for each key, on every plan. "
             f"Wait {rate.retry_after_s} s."
         )
+    return RateLimited(sentence, rate.retry_after_s)
 
 
 def bearer_key(request: FarmRequest) -> str:

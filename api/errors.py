@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from flask import Flask, Response
+from flask_limiter import RateLimitExceeded
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
+from api.auth import over_limit
 from api.dialect import Dialect
+from api.limits import standing
 from api.log import get_logger
 from api.replies import json_reply
 from api.request import FarmRequest, current_request
+from api.runtime import Runtime
 from farm import errors
 
 STATUS = {
@@ -59,8 +63,9 @@ def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:
     return max(fitting, key=lambda pair: pair[0])[1] if fitting else dialects[0]
 
 
-def install(app: Flask, dialects: Sequence[Dialect], pricing_url: str, body_max: int) -> None:
+def install(app: Flask, dialects: Sequence[Dialect], runtime: Runtime) -> None:
     """Answer every exception of the application in the contract's shape."""
+    pricing_url, body_max = runtime.settings.pricing_url, runtime.settings.body_bytes_max
 
     def answer(error: errors.FarmError) -> Response:
         return _render(error, current_request(), dialects, pricing_url)
@@ -72,7 +77,11 @@ def install(app: Flask, dialects: Sequence[Dialect], pricing_url: str, body_max:
             response.status_code = error.code or STATUS["malformed"]
         return response
 
+    def too_often(_: RateLimitExceeded) -> Response:
+        return answer(over_limit(current_request(), standing(runtime.limiter), pricing_url))
+
     app.register_error_handler(errors.FarmError, answer)
+    app.register_error_handler(RateLimitExceeded, too_often)
     app.register_error_handler(HTTPException, http_answer)
     app.register_error_handler(Exception, _bug(answer))
 

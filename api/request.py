@@ -7,19 +7,23 @@ from typing import cast
 from flask import Request
 from flask.globals import request as flask_request
 
-from api.limits import Rate
+from farm.errors import FarmError
 from farm.types import Principal
 
 
 class FarmRequest(Request):
     """One HTTP request.
 
-    ``principal`` is who calls, where a key was needed or given; ``rate`` where the caller
-    stands with its limit; ``started`` the second it came in (``time.perf_counter``).
+    ``principal`` is who calls, where a key was needed or given; ``bucket`` whose calls this
+    one is counted with, ``per_minute`` how many of them may pass; ``refusal`` why the caller
+    is not let in, which is said after the call was counted; ``started`` the monotonic second
+    it came in.
     """
 
     principal: Principal | None = None
-    rate: Rate | None = None
+    bucket: str = ""
+    per_minute: int = 0
+    refusal: FarmError | None = None
     request_id: str = ""
     started: float = 0.0
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
-import uuid
 from dataclasses import dataclass
 
 from celery import Celery
+from flask_limiter import Limiter
 
-from api.limits import RateLimiter
+from api import limits
 from api.log import AccessLog
 from farm.broker import make_celery
 from farm.config import Settings
@@ -25,7 +24,7 @@ class Runtime:
     services: Services
     keys: KeyRing
     signer: UrlSigner
-    limiter: RateLimiter
+    limiter: Limiter
     dispatcher: Dispatcher
     celery: Celery
     access_log: AccessLog
@@ -38,15 +37,9 @@ class Runtime:
     def close(self) -> None:
         """Send and write what still waits, and close every connection."""
         self.dispatcher.stop()
-        self.limiter.close()
+        limits.close(self.limiter)
         self.services.dispose()
         self.access_log.close()
-
-
-def new_job_id() -> uuid.UUID:
-    """A random (version 4) id. It need not be a secret, another account's job is a 404; so it
-    is not from the operating system, whose calls let other threads in between."""
-    return uuid.UUID(int=random.getrandbits(128), version=4)
 
 
 def build_runtime(settings: Settings) -> Runtime:
@@ -61,7 +54,7 @@ def build_runtime(settings: Settings) -> Runtime:
         services=services,
         keys=KeyRing(services.db, services.catalog, settings.key_cache_s),
         signer=UrlSigner(settings.signing_key()),
-        limiter=RateLimiter(settings.limits_url),
+        limiter=limits.build_limiter(settings.limits_url),
         dispatcher=Dispatcher(celery),
         celery=celery,
         access_log=AccessLog(settings.log_level),

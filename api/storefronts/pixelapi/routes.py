@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import uuid
 
 from flask import Blueprint, Response
@@ -14,7 +13,7 @@ from api.bodies import read_object
 from api.idempotency import read_idempotency
 from api.replies import json_reply
 from api.request import FarmRequest, current_request
-from api.runtime import Runtime, new_job_id
+from api.runtime import Runtime
 from api.storefronts.pixelapi import translate, wire
 from farm import views
 from farm.messages import Ring
@@ -34,14 +33,7 @@ def blueprint(runtime: Runtime, spec: SpecTree) -> Blueprint:
 
     def accept(request: FarmRequest, job: JobRequest, body: dict[str, object]) -> Response:
         caller = request.caller()
-        submission = submit(
-            services,
-            caller,
-            job,
-            read_idempotency(request, body),
-            new_id=new_job_id,
-            draw=random.randint,
-        )
+        submission = submit(services, caller, job, read_idempotency(request, body))
         if submission.state is JobState.QUEUED and not submission.replayed:
             ring = Ring(submission.job_id, submission.queue, submission.priority)
             runtime.dispatcher.ring(ring)
