@@ -3,14 +3,16 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 WORKERS ?= 2
+# More words for `farm demo` and `farm up`: make up ARGS="--port 9000 --data /srv/farm"
+ARGS ?=
 
 .PHONY: demo up test check format bench clean
 
 demo: .venv/worker.stamp
-	$(BIN)/farm demo --out demo
+	$(BIN)/farm demo --out demo $(ARGS)
 
 up: .venv/worker.stamp
-	$(BIN)/farm up
+	$(BIN)/farm up $(ARGS)
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
