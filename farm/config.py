@@ -12,6 +12,7 @@ import difflib
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -213,6 +214,11 @@ def load_settings(data: Path | None = None) -> Settings:
             f"{_shown_name(str(item['loc'][0]))}: {item['msg']}" for item in error.errors()
         )
         raise SetupError(f"A setting is wrong. {problems}.") from error
+
+
+def child_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with some more in it, for a process that it becomes or starts."""
+    return {**os.environ, **more}
 
 
 def make_folder(path: Path) -> Path:

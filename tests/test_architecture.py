@@ -53,16 +53,29 @@ def test_files_and_functions_stay_readable(path: Path) -> None:
             assert length <= FUNCTION_LINES_MAX, f"{node.name} has {length} lines"
 
 
+def reads_environment(tree: ast.Module) -> bool:
+    """True when ``os.environ`` or ``os.getenv`` is used for more than setting a variable."""
+    written = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
+    }
+    return any(
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+        and node.attr in ("environ", "getenv")
+        and id(node) not in written
+        for node in ast.walk(tree)
+    )
+
+
 def test_only_the_settings_read_the_environment() -> None:
     readers = {
         str(path.relative_to(ROOT))
         for path in SOURCES
-        if path.parts[len(ROOT.parts)] != "tests"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "os"
-        and node.attr in ("environ", "getenv")
+        if path.relative_to(ROOT).parts[0] != "tests"
+        and reads_environment(ast.parse(path.read_text(encoding="utf-8")))
     }
     assert readers == {"farm/config.py"}
 
@@ -71,3 +84,14 @@ def test_only_the_settings_read_the_environment() -> None:
 def test_each_package_says_what_lives_in_it(package: str) -> None:
     lines = (ROOT / package / "README.md").read_text(encoding="utf-8").strip().splitlines()
     assert 3 <= len(lines) <= 12
+
+
+def test_every_task_name_is_registered_and_no_other() -> None:
+    from farm.config import Settings
+    from farm.messages import TASKS
+    from tasks.registration import build
+
+    app, _ = build(
+        Settings(DATABASE_URL="postgresql://nobody@nowhere/farm", BROKER_URL="redis://nowhere/0")
+    )
+    assert {name for name in app.tasks if not name.startswith("celery.")} == set(TASKS)

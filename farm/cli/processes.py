@@ -17,7 +17,7 @@ import click
 
 from farm.catalog import Catalog
 from farm.cli.common import data_option
-from farm.config import Settings, load_settings, make_folder
+from farm.config import Settings, child_environment, load_settings, make_folder
 from farm.errors import SetupError
 from farm.messages import CONTROL_QUEUE
 from farm.servers import die_with_parent
@@ -190,5 +190,5 @@ def _become(
     os.execve(
         sys.executable,
         [sys.executable, "-m", module, *arguments],
-        {**os.environ, "FARM_DATA": str(settings.data), **(environment or {})},
+        child_environment({"FARM_DATA": str(settings.data), **(environment or {})}),
     )

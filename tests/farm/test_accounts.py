@@ -209,9 +209,15 @@ def test_a_change_of_plan_replaces_the_grant_at_once_and_the_month_goes_on(
     assert amounts(services, who.account_id) == (70 + 30 + 100_000, 30, 30 + 100_000)
     assert_books_balance(services)
 
+    # To the plan it has already: what was spent of the month is not given anew.
+    assert factories.succeed(services, factories.claimed(services, held))
     change_plan(services, who, "starter")
-    assert amounts(services, who.account_id) == (70 + 30 + 100_000, 30, 30 + 100_000)
-    settle.cancel(services.db, None, held)
+    assert amounts(services, who.account_id) == (70 + 100_000, 0, 100_000)
+    assert factories.succeed(
+        services, factories.claimed(services, factories.submitted(services, who))
+    )
+    change_plan(services, who, "starter")
+    assert amounts(services, who.account_id) == (70 + 99_970, 0, 99_970)
     change_plan(services, who, "free")
     assert amounts(services, who.account_id) == (70 + 100, 0, 100)
     assert_books_balance(services)

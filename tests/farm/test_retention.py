@@ -161,6 +161,15 @@ def test_files_of_attempts_that_can_no_longer_settle_are_swept(services: Service
     assert_books_balance(services)
 
 
+def test_an_overtaken_attempt_is_swept_while_its_job_still_runs(services: Services) -> None:
+    job_id = factories.submitted(services, factories.customer(services))
+    factories.stored(services, factories.abandoned(services, job_id))
+    current = factories.claimed(services, job_id)
+    factories.stored(services, current)
+    assert sweep_orphans(services.db, services.storage, older_than_s=NOW_S) == 1
+    assert stored_attempts(services) == {(job_id, current.attempt)}
+
+
 def test_files_that_may_still_be_settled_are_kept(services: Services) -> None:
     who = factories.customer(services, extra_credits=100)
     running = factories.claimed(services, factories.submitted(services, who))

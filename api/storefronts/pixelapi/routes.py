@@ -26,22 +26,31 @@ STOREFRONT = "pixelapi"
 def blueprint(runtime: Runtime, spec: SpecTree) -> Blueprint:
     """The storefront's routes for one process."""
     routes = Blueprint(STOREFRONT, __name__)
+    _add_images(routes, runtime, spec)
+    _add_account(routes, runtime, spec)
+    return routes
+
+
+def _accept(
+    runtime: Runtime, request: FarmRequest, job: JobRequest, body: dict[str, object]
+) -> Response:
+    idempotency = read_idempotency(request, body)
+    submission = submit(runtime.services, request.caller(), job, idempotency)
+    if submission.state is JobState.QUEUED and not submission.replayed:
+        ring = Ring(submission.job_id, submission.queue, submission.priority)
+        runtime.dispatcher.ring(ring)
+    words = translate.statuses_for(request.agent)
+    response = json_reply(translate.encode_submission(submission, words))
+    if submission.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+def _add_images(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:
     services, signer = runtime.services, runtime.signer
     bytes_max = runtime.settings.body_bytes_max
     public_url = runtime.settings.public_url.rstrip("/")
     generate_request = wire.generate_request(services.catalog, STOREFRONT)
-
-    def accept(request: FarmRequest, job: JobRequest, body: dict[str, object]) -> Response:
-        caller = request.caller()
-        submission = submit(services, caller, job, read_idempotency(request, body))
-        if submission.state is JobState.QUEUED and not submission.replayed:
-            ring = Ring(submission.job_id, submission.queue, submission.priority)
-            runtime.dispatcher.ring(ring)
-        words = translate.statuses_for(request.agent)
-        response = json_reply(translate.encode_submission(submission, words))
-        if submission.replayed:
-            response.headers["Idempotency-Replayed"] = "true"
-        return response
 
     @routes.post("/v1/image/generate")
     @spec.validate(
@@ -60,7 +69,7 @@ def blueprint(runtime: Runtime, spec: SpecTree) -> Blueprint:
         request = current_request()
         body = read_object(request, bytes_max)
         job = translate.decode_generate(body, services.catalog, STOREFRONT)
-        return accept(request, job, body)
+        return _accept(runtime, request, job, body)
 
     @routes.get("/v1/image/<uuid:generation_id>")
     @routes.get("/v1/image/upscale/<uuid:generation_id>", endpoint="upscale_status")
@@ -76,6 +85,11 @@ def blueprint(runtime: Runtime, spec: SpecTree) -> Blueprint:
         job = views.get_job(services.db, request.caller().account_id, generation_id)
         words = translate.statuses_for(request.agent)
         return json_reply(translate.encode_job(job, words, signer, public_url))
+
+
+def _add_account(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:
+    services, signer = runtime.services, runtime.signer
+    public_url = runtime.settings.public_url.rstrip("/")
 
     @routes.get("/v1/account/balance")
     @spec.validate(
@@ -105,5 +119,3 @@ def blueprint(runtime: Runtime, spec: SpecTree) -> Blueprint:
         jobs, total = views.list_jobs(services.db, caller.account_id, limit=limit, days=days)
         words = translate.statuses_for(request.agent)
         return json_reply(translate.encode_usage(jobs, total, words, signer, public_url))
-
-    return routes
