@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,16 +38,24 @@ def given() -> Iterator[Given]:
 
 
 @pytest.fixture(scope="session")
-def databases(given: Given, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+def servers_folder() -> Iterator[Path]:
+    """A folder for this process's servers, which may run as another user.
+
+    Not pytest's own: every pytest that starts closes that one to other users again.
+    """
+    with tempfile.TemporaryDirectory(prefix="farm-tests-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def databases(given: Given, servers_folder: Path) -> Iterator[Databases]:
     """A PostgreSQL of this pytest process: ``with databases.fresh() as url``."""
-    with database_server(tmp_path_factory.mktemp("postgres"), given.database_url) as found:
+    with database_server(servers_folder / "postgres", given.database_url) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
-def redis_server(
-    given: Given, worker_id: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def redis_server(given: Given, worker_id: str, servers_folder: Path) -> Iterator[str]:
     """The URL of a Redis, or of a numbered part of it, that only this pytest process uses."""
     if given.broker_url.startswith("redis"):
         number = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
@@ -57,7 +66,7 @@ def redis_server(
             scheme, _, rest = base.partition("://")
             yield f"{scheme}://{rest.partition('/')[0]}/{number}"
         return
-    with start_redis(tmp_path_factory.mktemp("redis")) as server:
+    with start_redis(servers_folder / "redis") as server:
         yield server.url
 
 

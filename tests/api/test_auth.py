@@ -19,10 +19,11 @@ from tests import factories
 from tests.api.caller import GENERATE, Caller
 
 BALANCE = "/v1/account/balance"
+SOME_ID = "4d28614e-8ded-4108-91af-4116728f4eb5"
 PRIVATE = [
     ("POST", GENERATE),
-    ("GET", f"/v1/image/{uuid.uuid4()}"),
-    ("GET", f"/v1/image/upscale/{uuid.uuid4()}"),
+    ("GET", f"/v1/image/{SOME_ID}"),
+    ("GET", f"/v1/image/upscale/{SOME_ID}"),
     ("GET", BALANCE),
     ("GET", "/v1/account/usage"),
 ]
