@@ -177,13 +177,15 @@ def renew_due_accounts(connection: Connection, catalog: Catalog, limit: int = 10
 
     Unused grant expires first. An account whose end passed several times while nothing ran
     gets one grant: credits do not roll over. Two callers at once never renew the same one.
+    Accounts on a plan that the catalogue no longer has are passed over, so that they do not
+    keep the others waiting; :func:`stranded_accounts` names them.
     """
     rows = connection.execute(
         text(
             "SELECT id, storefront, plan FROM accounts WHERE period_end <= now() "
-            "ORDER BY period_end LIMIT :limit FOR UPDATE SKIP LOCKED"
+            f"AND {_ON_A_KNOWN_PLAN} ORDER BY period_end LIMIT :limit FOR UPDATE SKIP LOCKED"
         ),
-        {"limit": limit},
+        {"limit": limit, **_known_plans(catalog)},
     ).all()
     for row in rows:
         _replace_grant(connection, row.id, _plan(catalog, row.storefront, row.plan))
@@ -192,6 +194,28 @@ def renew_due_accounts(connection: Connection, catalog: Catalog, limit: int = 10
             {"id": row.id},
         )
     return len(rows)
+
+
+def stranded_accounts(connection: Connection, catalog: Catalog, limit: int = 20) -> list[Account]:
+    """Accounts on a storefront or plan that the catalogue does not have, oldest first."""
+    rows = connection.execute(
+        text(
+            f"SELECT {_COLUMNS} FROM accounts WHERE NOT {_ON_A_KNOWN_PLAN} "
+            "ORDER BY created_at LIMIT :limit"
+        ),
+        {"limit": limit, **_known_plans(catalog)},
+    )
+    return [_account(row) for row in rows]
+
+
+_ON_A_KNOWN_PLAN = """(storefront, plan) IN (
+    SELECT * FROM unnest(CAST(:storefronts AS text[]), CAST(:plans AS text[]))
+)"""
+
+
+def _known_plans(catalog: Catalog) -> dict[str, list[str]]:
+    pairs = [(shop.id, plan) for shop in catalog.storefronts.values() for plan in shop.plans]
+    return {"storefronts": [shop for shop, _ in pairs], "plans": [plan for _, plan in pairs]}
 
 
 def _replace_grant(connection: Connection, account_id: uuid.UUID, plan: Plan) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from farm.accounts import stranded_accounts
 from farm.broker import make_celery, messages_waiting
 from farm.cli.cluster import workers_by_queue
 from farm.cli.common import data_option, json_option, show_rows
@@ -65,6 +66,22 @@ def _database(settings: Settings) -> Iterator[Check]:
         yield Check("database", False, "it has another schema: run `farm db upgrade`.")
 
 
+def _plans(settings: Settings) -> Iterator[Check]:
+    db, catalog = open_database(settings), open_catalog(settings)
+    try:
+        lost = db.attempt(lambda connection: stranded_accounts(connection, catalog))
+    finally:
+        db.dispose()
+    if not lost:
+        yield Check("plans", True, "every account is on a plan of the catalogue.")
+    for account in lost:
+        says = (
+            f"{account.email} is on {account.storefront}'s plan {account.plan}, which the "
+            f"catalogue does not have: run `farm accounts plan {account.email} PLAN`."
+        )
+        yield Check("plans", False, says)
+
+
 def _broker(settings: Settings) -> Iterator[Check]:
     messages_waiting(make_celery(settings, open_catalog(settings)))
     yield Check("broker", True, "it answers.")
@@ -95,6 +112,7 @@ def _weights(settings: Settings) -> Iterator[Check]:
 
 _LOOKS: tuple[tuple[str, Callable[[Settings], Iterator[Check]]], ...] = (
     ("database", _database),
+    ("plans", _plans),
     ("broker", _broker),
     ("storage", _storage),
     ("weights", _weights),

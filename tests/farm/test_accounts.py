@@ -289,6 +289,18 @@ def test_several_missed_months_give_one_grant(services: Services) -> None:
     assert_books_balance(services)
 
 
+def test_a_plan_that_is_gone_keeps_nobody_else_waiting(services: Services) -> None:
+    stranded, other = create(services), create(services, "bob@example.com")
+    run(services, "UPDATE accounts SET plan = 'gold' WHERE id = :id", id=stranded.id)
+    end_month(services, months=2)
+    assert renew(services, limit=1) == 1
+    assert find(services, other.email).period_end > datetime.now(UTC)
+    with services.db.transaction() as connection:
+        lost = accounts.stranded_accounts(connection, services.catalog)
+    assert [account.email for account in lost] == [stranded.email]
+    assert_books_balance(services)
+
+
 def anniversary(start: datetime, months: int) -> datetime:
     """``start`` that many months later, on the month's last day where it has no such day."""
     years, month = divmod(start.month - 1 + months, 12)
