@@ -107,6 +107,12 @@ def hand_back(db: Database, job_id: uuid.UUID, attempt: int) -> bool:
     return row is not None
 
 
+def leave_to_sweeper(db: Database, job_id: uuid.UUID) -> None:
+    """Make a queued job due for the next sweep: its message was taken and cannot be served."""
+    with db.statement() as connection:
+        connection.execute(_UNRUNG, {"id": job_id})
+
+
 def due_for_ring(db: Database, after_s: float, limit: int = 500) -> list[Ring]:
     """Queued jobs that nobody has rung for ``after_s`` seconds, marked as rung now.
 
@@ -157,6 +163,7 @@ _HAND_BACK = text(
     WHERE id = :id AND attempt = :attempt AND state = 'running' RETURNING id
     """
 )
+_UNRUNG = text("UPDATE jobs SET rung_at = NULL WHERE id = :id AND state = 'queued'")
 _DUE = text(
     """
     WITH due AS (

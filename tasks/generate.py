@@ -21,6 +21,7 @@ def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
     """Run one attempt of a job. Where there is none to be had, the message is dropped."""
     settings, db = child.services.settings, child.services.db
     if child.drain.has_begun:
+        jobs.leave_to_sweeper(db, job_id)
         return
     claim = jobs.claim(db, job_id, worker, settings.lease_s, settings.attempts_max)
     if claim is None:

@@ -10,7 +10,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import text
 
-from farm import settle, views
+from farm import jobs, settle, views
 from farm.broker import messages_waiting
 from farm.errors import (
     EngineFault,
@@ -236,6 +236,8 @@ def test_a_drained_worker_finishes_what_fits_and_starts_nothing_new(
     other = Case(child.services)
     generate(child, other.job_id, "worker@here")
     assert (other.job.state, other.job.attempt) == (JobState.QUEUED, 0)
+    due = jobs.due_for_ring(child.services.db, after_s=3600)
+    assert [ring.job_id for ring in due] == [other.job_id], "its message is gone: ring soon"
 
 
 def test_a_drained_worker_hands_back_what_does_not_fit_although_the_engine_hangs(
