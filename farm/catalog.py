@@ -52,6 +52,9 @@ class ParamSpec(_Frozen):
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
         if isinstance(self.default, int | float) and not self.min <= self.default <= self.max:
             raise ValueError(f"default {self.default} is outside {self.min:g} to {self.max:g}")
+        wanted = {"text": str, "integer": int, "number": int | float}[self.kind]
+        if self.default is not None and not isinstance(self.default, wanted):
+            raise ValueError(f"default {self.default!r} is not a {self.kind}")
         if self.required and (self.default is not None or self.drawn or self.unused):
             raise ValueError("a required parameter has no default, is not drawn and is used")
         return self
