@@ -48,7 +48,8 @@ def _register(app: Celery, slot: ChildSlot) -> None:
         generate(slot.open(), uuid.UUID(task.request.id), task.request.hostname)
 
     request = limited_request(open_catalog(slot.settings))
-    app.task(run_generate, name=messages.GENERATE, bind=True, Request=request)
+    # Not shared: Celery would register them with every other application of the process too.
+    app.task(run_generate, name=messages.GENERATE, bind=True, shared=False, Request=request)
     control = {
         messages.SWEEP: sweep.sweep,
         messages.REAP: sweep.reap,
@@ -61,6 +62,7 @@ def _register(app: Celery, slot: ChildSlot) -> None:
         app.task(
             _on_child(slot, work),
             name=name,
+            shared=False,
             soft_time_limit=CONTROL_SOFT_LIMIT_S,
             time_limit=CONTROL_HARD_LIMIT_S,
         )
