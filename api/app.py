@@ -15,6 +15,7 @@ from api import catalogue, docs, errors, limits, ops, outputs
 from api.auth import UNKNOWN, Gatekeeper, Policy, policy_of
 from api.log import Access
 from api.metrics import Metrics
+from api.rates import Rate
 from api.request import FarmRequest, current_request
 from api.runtime import Runtime, build_runtime
 from api.storefronts import DIALECTS
@@ -82,7 +83,7 @@ def _add_routes(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
 def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
     gatekeeper = Gatekeeper(runtime)
     policies = _policies(app)
-    limiter = runtime.limiter
+    limiter, leases = runtime.limiter, runtime.leases
 
     def before() -> None:
         request = current_request()
@@ -90,6 +91,8 @@ def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
         request.request_id = _request_id(request.environ.get("HTTP_X_REQUEST_ID", ""))
         rule = request.url_rule
         gatekeeper.identify(request, policies[rule.endpoint] if rule else UNKNOWN)
+        if request.calls > 1:
+            request.rate = leases.take(request.bucket)
 
     def admit() -> None:
         refusal = current_request().refusal
@@ -98,7 +101,7 @@ def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
 
     def after(response: Response) -> Response:
         request = current_request()
-        _add_headers(response, request, limits.standing(limiter))
+        _add_headers(response, request, limits.standing(limiter, leases))
         status = response.status_code
         seconds = time.perf_counter() - request.started
         metrics.observe(request.endpoint or "unknown", status, seconds)
@@ -133,7 +136,7 @@ def _policies(app: Flask) -> dict[str, Policy]:
     return found
 
 
-def _add_headers(response: Response, request: FarmRequest, rate: limits.Rate) -> None:
+def _add_headers(response: Response, request: FarmRequest, rate: Rate) -> None:
     headers = response.headers
     present = set(headers.keys()) if len(headers) > 2 else ()
     added: list[tuple[str, str]] = [("X-Request-Id", request.request_id), *_HEADERS]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from api.limits import ADDRESS_PER_MINUTE, FILES_PER_MINUTE, PROBES_PER_MINUTE, Rate
+from api.limits import ADDRESS_PER_MINUTE, FILES_PER_MINUTE, PROBES_PER_MINUTE, READ_LEASE
+from api.rates import Rate
 from api.request import FarmRequest
 from api.runtime import Runtime
 from farm.errors import FarmError, Forbidden, RateLimited, Unauthenticated
@@ -107,6 +108,7 @@ class Gatekeeper:
         else:
             request.bucket = f"r:{caller.key_id}"
             request.per_minute = shop.reads_per_minute
+            request.calls = READ_LEASE
 
     def _principal(self, request: FarmRequest, policy: Policy) -> Principal | None:
         if not policy.is_api:

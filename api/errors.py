@@ -78,7 +78,8 @@ def install(app: Flask, dialects: Sequence[Dialect], runtime: Runtime) -> None:
         return response
 
     def too_often(_: RateLimitExceeded) -> Response:
-        return answer(over_limit(current_request(), standing(runtime.limiter), pricing_url))
+        rate = standing(runtime.limiter, runtime.leases)
+        return answer(over_limit(current_request(), rate, pricing_url))
 
     app.register_error_handler(errors.FarmError, answer)
     app.register_error_handler(RateLimitExceeded, too_often)

@@ -5,6 +5,9 @@ of it still lies within the last sixty seconds. Redis keeps both numbers and the
 every API process sees the same window. While Redis is away Flask-Limiter counts in this
 process's memory: looser by the number of processes, but never an error for the caller.
 
+Reads are counted ten at a time: the first one pays for nine more of the same key in this
+process, so that polling, the most frequent call there is, seldom asks Redis.
+
 Whose count, and how many calls a minute, is decided for each request by :mod:`api.auth`.
 """
 
@@ -12,16 +15,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import threading
 import time
 from collections import deque
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import redis
 from flask_limiter import ApplicationLimit, Limiter
 from limits.storage import RedisStorage, SlidingWindowCounterSupport
 
+from api.rates import Leases, Rate, Window, rate_of
 from api.request import current_request
 from farm.broker import redis_py_url
 
@@ -34,14 +37,19 @@ FILES_PER_MINUTE = 600
 PROBES_PER_MINUTE = 6000
 """Health checks and scrapes per address."""
 
+READ_LEASE = 10
+"""Reads counted at once. What a process has paid for and not used by the end of the minute is
+lost: at most nine of a key's 600 for each API process."""
+
 _SCHEME = "farm+"
 # The library's type says whole numbers; redis-py takes seconds of any kind.
 _REDIS_OPTIONS: dict[str, Any] = {"socket_timeout": 0.25, "socket_connect_timeout": 0.25}
 
-# KEYS[1] the bucket; ARGV limit, window in ms. Answers: allowed, this window's count, the
-# previous one's, and the milliseconds left of this window. A refused call is not counted.
+# KEYS[1] the bucket; ARGV limit, window in ms, calls. Answers: how many of the calls may pass,
+# this window's count, the previous one's, and the milliseconds left of this window. Calls that
+# may not are not counted.
 _SCRIPT = """
-local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local limit, window, calls = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local index = math.floor(now / window)
@@ -52,30 +60,15 @@ if w ~= index then
   c = 0
 end
 local left = window - (now - index * window)
-local allowed = 0
-if p * left / window + c + 1 <= limit then
-  c = c + 1
-  allowed = 1
+local allowed = math.max(0, math.min(calls, math.floor(limit - p * left / window - c)))
+if allowed > 0 then
+  c = c + allowed
   redis.call('HSET', KEYS[1], 'w', index, 'c', c, 'p', p)
   redis.call('PEXPIRE', KEYS[1], window * 2)
 end
 return {allowed, c, p, left}
 """
 _SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
-
-Window = tuple[int, float, int, float]
-"""As ``limits`` has it: the previous count and the seconds until it no longer matters, the
-current count and the seconds until that one no longer does."""
-
-
-class Rate(NamedTuple):
-    """Where a caller stands after this call. ``reset`` is unix seconds; ``retry_after_s`` is 0
-    for a call that may pass."""
-
-    limit: int
-    remaining: int
-    reset: int
-    retry_after_s: int
 
 
 class CountingStorage(RedisStorage):
@@ -96,11 +89,16 @@ class CountingStorage(RedisStorage):
     def acquire_sliding_window_entry(
         self, key: str, limit: int, expiry: int, amount: int = 1
     ) -> bool:
-        """Count one call if it may pass. Raises redis-py's errors when Redis is away."""
-        assert amount == 1, "every call here counts as one"
-        allowed, current, previous, left_ms = self._ask(self.prefixed_key(key), limit, expiry)
+        """Count calls, as many as may pass; True when at least one may.
+
+        Raises:
+            redis.RedisError, OSError: Redis is away.
+        """
+        arguments = (self.prefixed_key(key), limit, expiry * 1000, amount)
+        allowed, current, previous, left_ms = self._ask(arguments)
         left_s = left_ms / 1000
         self._last.seen = (key, (previous, left_s, current, left_s + expiry))
+        current_request().counted = allowed
         return bool(allowed)
 
     def get_sliding_window(self, key: str, expiry: int) -> Window:
@@ -115,27 +113,26 @@ class CountingStorage(RedisStorage):
         while self._idle:
             self._idle.pop().disconnect()
 
-    def _ask(self, key: str, limit: int, window_s: int) -> list[int]:
+    def _ask(self, arguments: tuple[str, int, int, int]) -> list[int]:
         try:
             connection = self._idle.pop()
         except IndexError:
-            return self._run(self._connection(), key, limit, window_s)
+            return self._run(self._connection(), arguments)
         try:
-            return self._run(connection, key, limit, window_s)
+            return self._run(connection, arguments)
         except (redis.ConnectionError, redis.TimeoutError, OSError):
             # Redis was restarted since this one was used: once more, on a new connection.
-            return self._run(self._connection(), key, limit, window_s)
+            return self._run(self._connection(), arguments)
 
-    def _run(self, connection: Any, key: str, limit: int, window_s: int) -> list[int]:
+    def _run(self, connection: Any, arguments: tuple[str, int, int, int]) -> list[int]:
         # Plain connections and commands: the client's own pool, retry and dispatch layers
         # would double the cost of the call (measured: 52 against 28 microseconds).
-        arguments = (1, key, limit, window_s * 1000)
         try:
-            connection.send_command("EVALSHA", _SHA, *arguments)
+            connection.send_command("EVALSHA", _SHA, 1, *arguments)
             try:
                 answer = connection.read_response()
             except redis.exceptions.NoScriptError:
-                connection.send_command("EVAL", _SCRIPT, *arguments)
+                connection.send_command("EVAL", _SCRIPT, 1, *arguments)
                 answer = connection.read_response()
         except BaseException:
             # An answer may still be on its way: this connection would be one reply behind.
@@ -161,7 +158,10 @@ def build_limiter(url: str, window_s: int = WINDOW_S) -> Limiter:
     limiter = Limiter(
         lambda: current_request().bucket,
         application_limits=[
-            ApplicationLimit(lambda: f"{current_request().per_minute} per {window_s} second")
+            ApplicationLimit(
+                lambda: f"{current_request().per_minute} per {window_s} second",
+                cost=lambda: current_request().calls,
+            )
         ],
         strategy="sliding-window-counter",
         storage_uri=f"{_SCHEME}{redis_py_url(url)}" if url else "memory://",
@@ -170,38 +170,32 @@ def build_limiter(url: str, window_s: int = WINDOW_S) -> Limiter:
         # Unknown paths are counted too; Flask-Limiter would pass over what has no endpoint.
         request_identifier=lambda: "api",
     )
+    limiter.request_filter(lambda: current_request().rate is not None)
     # It says at INFO whom it refused, key and all; the access log has that already.
     limiter.logger.setLevel(logging.WARNING)
     return limiter
 
 
-def standing(limiter: Limiter) -> Rate:
+def standing(limiter: Limiter, leases: Leases) -> Rate:
     """Where the caller of the current request stands, after it was counted."""
+    request = current_request()
+    if request.rate is not None:
+        return request.rate
     counted = limiter.current_limit
     assert counted is not None, "every request is counted before it is answered"
     window_s = counted.limit.get_expiry()
     storage = cast(SlidingWindowCounterSupport, limiter.limiter.storage)
     window = storage.get_sliding_window(counted.key, window_s)
-    return rate_of(window, counted.limit.amount, window_s, counted.breached, time.time())
+    rate = rate_of(window, counted.limit.amount, window_s, counted.breached, time.time())
+    more = request.counted - 1
+    if more > 0:
+        leases.give(request.bucket, rate, more)
+        rate = rate._replace(remaining=rate.remaining + more)
+    request.rate = rate
+    return rate
 
 
 def close(limiter: Limiter) -> None:
     """Close the limiter's connections."""
     if limiter.initialized and isinstance(limiter.storage, CountingStorage):
         limiter.storage.close()
-
-
-def rate_of(window: Window, limit: int, window_s: int, refused: bool, now: float) -> Rate:
-    """The standing out of the two counts."""
-    previous, _, current, current_left_s = window
-    left_s = current_left_s % window_s or float(window_s)
-    remaining = max(0, math.floor(limit - previous * left_s / window_s - current))
-    if not refused:
-        return Rate(limit, remaining, math.ceil(now + left_s), 0)
-    if current + 1 <= limit:
-        # Enough of the previous minute has faded when previous * left / window fits again.
-        wait_s = left_s - (limit - current - 1) * window_s / max(previous, 1)
-    else:
-        wait_s = left_s + window_s * (1 - (limit - 1) / current)
-    retry_after_s = max(1, math.ceil(wait_s))
-    return Rate(limit, 0, math.ceil(now) + retry_after_s, retry_after_s)

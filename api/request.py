@@ -7,6 +7,7 @@ from typing import cast
 from flask import Request
 from flask.globals import request as flask_request
 
+from api.rates import Rate
 from farm.errors import FarmError
 from farm.types import Principal
 
@@ -15,14 +16,18 @@ class FarmRequest(Request):
     """One HTTP request.
 
     ``principal`` is who calls, where a key was needed or given; ``bucket`` whose calls this
-    one is counted with, ``per_minute`` how many of them may pass; ``refusal`` why the caller
-    is not let in, which is said after the call was counted; ``started`` the monotonic second
-    it came in.
+    one is counted with, ``per_minute`` how many of them may pass, ``calls`` how many it counts
+    for and ``counted`` how many of those passed; ``rate`` where the caller stands once that is
+    known; ``refusal`` why the caller is not let in, which is said after the call was counted;
+    ``started`` the monotonic second it came in.
     """
 
     principal: Principal | None = None
     bucket: str = ""
     per_minute: int = 0
+    calls: int = 1
+    counted: int = 1
+    rate: Rate | None = None
     refusal: FarmError | None = None
     request_id: str = ""
     started: float = 0.0

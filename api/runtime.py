@@ -9,6 +9,7 @@ from flask_limiter import Limiter
 
 from api import limits
 from api.log import AccessLog
+from api.rates import Leases
 from farm.broker import make_celery
 from farm.config import Settings
 from farm.dispatch import Dispatcher
@@ -25,6 +26,7 @@ class Runtime:
     keys: KeyRing
     signer: UrlSigner
     limiter: Limiter
+    leases: Leases
     dispatcher: Dispatcher
     celery: Celery
     access_log: AccessLog
@@ -55,6 +57,7 @@ def build_runtime(settings: Settings) -> Runtime:
         keys=KeyRing(services.db, services.catalog, settings.key_cache_s),
         signer=UrlSigner(settings.signing_key()),
         limiter=limits.build_limiter(settings.limits_url),
+        leases=Leases(),
         dispatcher=Dispatcher(celery),
         celery=celery,
         access_log=AccessLog(settings.log_level),

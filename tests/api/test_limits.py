@@ -12,6 +12,7 @@ from flask import Flask, Response
 
 from api import limits
 from api.app import create_app, runtime_of
+from api.rates import Leases, Rate
 from api.request import FarmRequest, current_request
 from api.runtime import Runtime
 from farm import keys
@@ -107,6 +108,7 @@ class Counted:
 
     def __init__(self, url: str, window_s: int = 60) -> None:
         self.limiter = limits.build_limiter(url, window_s)
+        self.leases = Leases()
         self.app = Flask("counted")
         self.app.request_class = FarmRequest
         self.app.before_request(self._identify)
@@ -114,10 +116,10 @@ class Counted:
         self.app.add_url_rule("/<bucket>/<int:per_minute>", view_func=lambda **_: "ok")
         self.app.after_request(self._tell)
 
-    def hit(self, bucket: str, per_minute: int) -> limits.Rate:
+    def hit(self, bucket: str, per_minute: int) -> Rate:
         """One call, and where its caller stands."""
         answer = self.app.test_client().get(f"/{bucket}/{per_minute}")
-        rate = limits.Rate(*map(int, answer.headers["X-Rate"].split()))
+        rate = Rate(*map(int, answer.headers["X-Rate"].split()))
         assert answer.status_code == (429 if rate.retry_after_s else 200)
         return rate
 
@@ -131,7 +133,7 @@ class Counted:
         current_request().per_minute = arguments["per_minute"]
 
     def _tell(self, response: Response) -> Response:
-        response.headers["X-Rate"] = " ".join(map(str, limits.standing(self.limiter)))
+        response.headers["X-Rate"] = " ".join(map(str, limits.standing(self.limiter, self.leases)))
         return response
 
 
