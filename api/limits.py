@@ -146,6 +146,16 @@ class CountingStorage(RedisStorage):
         return pool.connection_class(**pool.connection_kwargs)
 
 
+class LeasingLimiter(Limiter):
+    """Flask-Limiter, asked only about calls that no lease has counted already."""
+
+    def _check_request_limit(
+        self, callable_name: str | None = None, in_middleware: bool = True
+    ) -> None:
+        if current_request().rate is None:
+            super()._check_request_limit(callable_name, in_middleware)
+
+
 def build_limiter(url: str, window_s: int = WINDOW_S) -> Limiter:
     """Counts every call of the application that it is given to by ``init_app``.
 
@@ -155,7 +165,7 @@ def build_limiter(url: str, window_s: int = WINDOW_S) -> Limiter:
     Args:
         url: the Redis that counts, or empty: then this process counts alone.
     """
-    limiter = Limiter(
+    limiter = LeasingLimiter(
         lambda: current_request().bucket,
         application_limits=[
             ApplicationLimit(
@@ -170,7 +180,6 @@ def build_limiter(url: str, window_s: int = WINDOW_S) -> Limiter:
         # Unknown paths are counted too; Flask-Limiter would pass over what has no endpoint.
         request_identifier=lambda: "api",
     )
-    limiter.request_filter(lambda: current_request().rate is not None)
     # It says at INFO whom it refused, key and all; the access log has that already.
     limiter.logger.setLevel(logging.WARNING)
     return limiter
