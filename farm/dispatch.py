@@ -19,11 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import redis
 from celery import Celery
 from kombu.connection import Connection
 from kombu.messaging import Producer
 
-from farm.broker import celery_priority, connect, is_redis, mapped_failures
+from farm.broker import celery_priority, connect, is_redis, mapped_failures, redis_py_url
 from farm.errors import BrokerUnavailable
 from farm.messages import GENERATE, Ring
 
@@ -31,6 +32,8 @@ CAPACITY = 10_000
 """Rings that may wait for the sending thread; more are dropped and left to the sweeper."""
 
 BATCH = 200
+TIMEOUT_S = 2.0
+"""The longest that Redis may take to connect or to answer a batch."""
 PAUSES_S = (0.1, 0.5, 2.0)
 """Between the tries to send one batch. After the last the batch is left to the sweeper."""
 
@@ -63,7 +66,7 @@ class Dispatcher:
 
     def _forget(self) -> None:
         """Start from nothing: at birth, and in a forked child, which has none of the threads."""
-        self._waiting: queue.Queue[Ring] = queue.Queue(self._capacity)
+        self._waiting: queue.SimpleQueue[Ring] = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._direct = threading.Lock()
         self._stopping = threading.Event()
@@ -80,12 +83,12 @@ class Dispatcher:
         """Ring soon, in the background. Never blocks and never raises for the broker."""
         if self._thread is None or not self._thread.is_alive():
             self._start()
-        try:
-            self._waiting.put_nowait(ring)
-        except queue.Full:
-            self._dropped += 1
-            if self._dropped % self._capacity == 1:
-                _log.warning("rings dropped so far: %d; the sweeper rings later", self._dropped)
+        if self._waiting.qsize() < self._capacity:
+            self._waiting.put(ring)
+            return
+        self._dropped += 1
+        if self._dropped % self._capacity == 1:
+            _log.warning("rings dropped so far: %d; the sweeper rings later", self._dropped)
 
     def ring_now(self, rings: Sequence[Ring]) -> None:
         """Ring and return when the broker has the messages.
@@ -182,7 +185,9 @@ class _ProducerLine:
         try:
             with mapped_failures(connection):
                 connect(connection)
-                self._send(self._celery.amqp.Producer(connection, auto_declare=False), rings)
+                producer = self._celery.amqp.Producer(connection, auto_declare=False)
+                for ring in rings:
+                    publish(self._celery, producer, self._url, ring, str(ring.job_id))
         except BrokerUnavailable:
             # Whatever state it is in, the next one is made from nothing.
             self.close()
@@ -195,23 +200,21 @@ class _ProducerLine:
             with contextlib.suppress(BrokerUnavailable), mapped_failures(connection):
                 connection.release()
 
-    def _send(self, producer: Producer, rings: Sequence[Ring]) -> None:
-        for ring in rings:
-            self._publish(producer, ring, str(ring.job_id))
 
-    def _publish(self, producer: Producer, ring: Ring, task_id: str) -> None:
-        self._celery.send_task(
-            GENERATE,
-            task_id=task_id,
-            queue=ring.queue,
-            priority=celery_priority(self._url, ring.priority),
-            producer=producer,
-            ignore_result=True,
-        )
+def publish(celery: Celery, producer: Producer, url: str, ring: Ring, task_id: str) -> None:
+    """One message as Celery sends it: no arguments, the task's id is the job's."""
+    celery.send_task(
+        GENERATE,
+        task_id=task_id,
+        queue=ring.queue,
+        priority=celery_priority(url, ring.priority),
+        producer=producer,
+        ignore_result=True,
+    )
 
 
-class _RedisLine(_ProducerLine):
-    """Sends a batch as one pipeline of LPUSHes, in one round trip.
+class _RedisLine:
+    """Sends a batch as LPUSHes on a plain connection, in one round trip.
 
     Two messages differ in their ids only, and building one through Celery and kombu costs
     more CPU than the rest of a submit's HTTP handling. So Celery builds one message for each
@@ -219,26 +222,54 @@ class _RedisLine(_ProducerLine):
     """
 
     def __init__(self, celery: Celery, url: str) -> None:
-        super().__init__(celery, url)
+        self._celery = celery
+        self._url = url
+        options = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
+        self._pool = redis.ConnectionPool.from_url(redis_py_url(url), **options)
+        self._connection: Any = None
         self._moulds: dict[tuple[str, int], _Mould] = {}
 
-    def _send(self, producer: Producer, rings: Sequence[Ring]) -> None:
-        with producer.channel.conn_or_acquire() as client:
-            pipeline = client.pipeline(transaction=False)
-            for ring in rings:
-                mould = self._moulds.get((ring.queue, ring.priority))
-                if mould is None:
-                    mould = self._moulds[ring.queue, ring.priority] = self._mould(producer, ring)
-                pipeline.lpush(mould.key, mould.cast(str(ring.job_id)))
-            pipeline.execute()
+    def send(self, rings: Sequence[Ring]) -> None:
+        """Send all. Raises BrokerUnavailable; some may have been sent."""
+        lists: dict[str, list[str]] = {}
+        for ring in rings:
+            mould = self._moulds.get((ring.queue, ring.priority))
+            if mould is None:
+                mould = self._moulds[ring.queue, ring.priority] = self._mould(ring)
+            lists.setdefault(mould.key, []).append(mould.cast(str(ring.job_id)))
+        try:
+            self._push([("LPUSH", key, *messages) for key, messages in lists.items()])
+        except (redis.RedisError, OSError) as error:
+            # Answers may still be on their way: the next one is made from nothing.
+            self.close()
+            raise BrokerUnavailable(
+                f"The message broker does not answer ({type(error).__name__})."
+            ) from error
 
-    def _mould(self, producer: Producer, ring: Ring) -> _Mould:
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._connection = None
+
+    def _push(self, commands: list[tuple[str, ...]]) -> None:
+        if self._connection is None:
+            self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
+        self._connection.send_packed_command(self._connection.pack_commands(commands))
+        for _ in commands:
+            self._connection.read_response()
+
+    def _mould(self, ring: Ring) -> _Mould:
         """Let Celery publish one message into a batch, and take it out before it is sent."""
         task_id = str(uuid.uuid4())
-        with producer.batch() as batch:
-            self._publish(producer, ring, task_id)
-            command: Any = batch.state.session.pipeline.command_stack[-1]
-            batch.state.abort()
+        connection = self._celery.connection_for_write()
+        with contextlib.closing(connection), mapped_failures(connection):
+            connect(connection)
+            producer = self._celery.amqp.Producer(connection, auto_declare=False)
+            with producer.batch() as batch:
+                publish(self._celery, producer, self._url, ring, task_id)
+                command: Any = batch.state.session.pipeline.command_stack[-1]
+                batch.state.abort()
         _, key, message = command[0]
         tag = json.loads(message)["properties"]["delivery_tag"]
         return _Mould(key, message, task_id, tag)
