@@ -86,7 +86,6 @@ CREATE TABLE jobs (
 );
 -- Partial indexes: a million finished jobs cost the live ones nothing.
 CREATE INDEX jobs_queued ON jobs (queue, queued_at) WHERE state = 'queued';
-CREATE INDEX jobs_rung ON jobs (rung_at) WHERE state = 'queued';
 CREATE INDEX jobs_leases ON jobs (lease_until) WHERE state = 'running';
 CREATE INDEX jobs_of_account ON jobs (account_id, created_at DESC);
 CREATE UNIQUE INDEX jobs_output_path ON jobs (output_path)
@@ -117,7 +116,6 @@ CREATE TABLE entries (
     CONSTRAINT entries_job CHECK ((job_id IS NOT NULL) = (kind IN ('hold', 'charge', 'release'))),
     CONSTRAINT entries_adjust_says_why CHECK (kind <> 'adjust' OR reason <> '')
 );
-CREATE INDEX entries_account ON entries (account_id);
 CREATE UNIQUE INDEX entries_one_hold ON entries (job_id) WHERE kind = 'hold' AND book = 'held';
 CREATE UNIQUE INDEX entries_one_settlement ON entries (job_id)
     WHERE kind IN ('charge', 'release') AND book = 'held';
