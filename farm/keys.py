@@ -148,18 +148,18 @@ class KeyRing:
             Forbidden: the account is blocked.
             DatabaseUnavailable: it cannot be looked up.
         """
-        if not is_well_formed(key, self._prefixes[storefront]):
-            raise Unauthenticated(
-                f"This is not a valid API key. Keys here start with {self._prefixes[storefront]}."
-            )
         digest = _digest(key)
         now = self._clock()
         remembered = self._seen.get(digest)
         if remembered is not None and remembered[0] > now:
             principal = remembered[1]
-        else:
+        elif is_well_formed(key, self._prefixes[storefront]):
             principal = self._look_up(digest)
             self._remember(digest, now, principal)
+        else:
+            raise Unauthenticated(
+                f"This is not a valid API key. Keys here start with {self._prefixes[storefront]}."
+            )
         if principal.storefront != storefront:
             raise Unauthenticated("This API key belongs to another service.")
         if principal.status is AccountStatus.BLOCKED:
