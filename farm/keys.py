@@ -148,18 +148,17 @@ class KeyRing:
             Forbidden: the account is blocked.
             DatabaseUnavailable: it cannot be looked up.
         """
+        prefix = self._prefixes[storefront]
         digest = _digest(key)
         now = self._clock()
         remembered = self._seen.get(digest)
-        if remembered is not None and remembered[0] > now:
+        if remembered is not None and remembered[0] > now and key.startswith(prefix):
             principal = remembered[1]
-        elif is_well_formed(key, self._prefixes[storefront]):
+        elif is_well_formed(key, prefix):
             principal = self._look_up(digest)
             self._remember(digest, now, principal)
         else:
-            raise Unauthenticated(
-                f"This is not a valid API key. Keys here start with {self._prefixes[storefront]}."
-            )
+            raise Unauthenticated(f"This is not a valid API key. Keys here start with {prefix}.")
         if principal.storefront != storefront:
             raise Unauthenticated("This API key belongs to another service.")
         if principal.status is AccountStatus.BLOCKED:

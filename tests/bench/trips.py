@@ -60,20 +60,36 @@ class _Redis:
         self.close = self._client.close
 
     def while_doing(self, work: Callable[[], object], rings: int) -> tuple[Counter[str], int]:
-        """Commands by name, and reads from clients, until the last of so many rings is sent."""
+        """Commands by name, and reads from clients, until the last of so many rings is sent.
+
+        Rings that go together are one command, so it is the messages that are counted.
+        """
+        there = self._messages()
         before, before_reads = self._counted()
         work()
-        looks: list[tuple[Counter[str], int]] = []
+        looks = 0
 
         def complete() -> bool:
-            looks.append(self._counted())
-            return looks[-1][0]["lpush"] - before["lpush"] >= rings
+            nonlocal looks
+            looks += 1
+            return self._messages() - there >= rings
 
         wait_until(complete, _WAIT_S, "the last ring")
-        after, reads = looks[-1]
+        after, reads = self._counted()
         after.subtract(before)
-        after["info"] -= len(looks)
-        return +after, reads - before_reads - len(looks)
+        after.subtract({"info": 1, "keys": looks, "llen": looks * len(self._lists())})
+        return +after, reads - before_reads - 1 - looks * 2
+
+    def _lists(self) -> list[str]:
+        found: list[str] = self._client.keys("gpu.*")
+        return found
+
+    def _messages(self) -> int:
+        lists = self._lists()
+        pipeline = self._client.pipeline(transaction=False)
+        for name in lists:
+            pipeline.llen(name)
+        return sum(pipeline.execute())
 
     def _counted(self) -> tuple[Counter[str], int]:
         info = self._client.info("all")
