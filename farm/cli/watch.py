@@ -43,9 +43,9 @@ def stoppable() -> Iterator[None]:
 
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield
-    except Stopped:
-        pass
+        # Being asked to stop is the ordinary end of `farm up`, not an error.
+        with contextlib.suppress(Stopped):
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
