@@ -22,7 +22,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.pool import QueuePool
 
-from farm.errors import DatabaseUnavailable
+from farm.errors import DatabaseUnavailable, SetupError
 from farm.prepared import Prepared
 
 T = TypeVar("T")
@@ -32,6 +32,9 @@ T = TypeVar("T")
 _PASSING = ("57", "53", "55P03", "40", "08", "25006")
 # The plan is gone (a pooler between us reset the session), or the schema changed under it.
 _FORGOTTEN = ("26000", "0A000")
+# No such table, no such column: the schema is another version's, or there is none.
+_OTHER_SCHEMA = ("42P01", "42703")
+_UPGRADE = "The database does not have this version's schema. Run `farm db upgrade`."
 _AWAY = "The database does not answer. Try again shortly."
 
 
@@ -150,6 +153,8 @@ class Database:
                 raise _DeadConnection from error
             if (error.pgcode or "").startswith(_PASSING):
                 raise DatabaseUnavailable(_AWAY) from error
+            if error.pgcode in _OTHER_SCHEMA:
+                raise SetupError(_UPGRADE) from error
             raise
         finally:
             connection.close()
@@ -165,7 +170,8 @@ class _DeadConnection(Exception):
 
 @contextlib.contextmanager
 def mapped_failures() -> Iterator[None]:
-    """Turn a database that is away or slow into DatabaseUnavailable; let bugs through."""
+    """Turn a database that is away or slow into DatabaseUnavailable, one with another schema
+    into SetupError; let bugs through."""
     try:
         yield
     except (OperationalError, InterfaceError, TimeoutError) as error:
@@ -174,6 +180,8 @@ def mapped_failures() -> Iterator[None]:
         state = getattr(error.orig, "pgcode", None) or ""
         if error.connection_invalidated or state.startswith(_PASSING):
             raise DatabaseUnavailable(_AWAY) from error
+        if state in _OTHER_SCHEMA:
+            raise SetupError(_UPGRADE) from error
         raise
 
 

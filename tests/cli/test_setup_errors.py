@@ -122,6 +122,7 @@ def test_a_database_without_a_schema_gets_one(
     with databases.empty() as url:
         monkeypatch.setenv("DATABASE_URL", url)
         assert "run `farm db upgrade`" in farm("doctor").out
+        says(farm("accounts", "create", "a@b.cc"), "Run `farm db upgrade`")
         assert farm("db", "upgrade").code == 0
         assert farm("db", "upgrade").code == 0
         assert farm("accounts", "create", "a@b.cc").code == 0
