@@ -64,7 +64,7 @@ class InvalidRequest(Rejected):
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         self.errors = tuple(errors)
-        super().__init__("; ".join(f"{e.field}: {e.message}" for e in self.errors))
+        super().__init__(" ".join(f"{e.field}: {e.message}" for e in self.errors))
 
 
 class Malformed(Rejected):
