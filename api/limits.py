@@ -196,8 +196,9 @@ def standing(limiter: Limiter, leases: Leases) -> Rate:
     storage = cast(SlidingWindowCounterSupport, limiter.limiter.storage)
     window = storage.get_sliding_window(counted.key, window_s)
     rate = rate_of(window, counted.limit.amount, window_s, counted.breached, time.time())
-    more = request.counted - 1
-    if more > 0:
+    # Only our own storage counts fewer than it was asked for, near the limit.
+    more = (request.counted or request.calls) - 1
+    if more > 0 and not rate.retry_after_s:
         leases.give(request.bucket, rate, more)
         rate = rate._replace(remaining=rate.remaining + more)
     request.rate = rate

@@ -17,8 +17,8 @@ class FarmRequest(Request):
 
     ``principal`` is who calls, where a key was needed or given; ``bucket`` whose calls this
     one is counted with, ``per_minute`` how many of them may pass, ``calls`` how many it counts
-    for and ``counted`` how many of those passed; ``rate`` where the caller stands once that is
-    known; ``refusal`` why the caller is not let in, which is said after the call was counted;
+    for and ``counted`` how many of those passed, where the storage says (0: all); ``rate`` where
+    the caller stands once that is known; ``refusal`` why the caller is not let in, which is said after the call was counted;
     ``started`` the monotonic second it came in.
     """
 
@@ -26,7 +26,7 @@ class FarmRequest(Request):
     bucket: str = ""
     per_minute: int = 0
     calls: int = 1
-    counted: int = 1
+    counted: int = 0
     rate: Rate | None = None
     refusal: FarmError | None = None
     request_id: str = ""

@@ -187,6 +187,23 @@ def test_nothing_breaks_while_redis_is_away(settings: Settings, own_redis: Serve
         runtime.close()
 
 
+@pytest.mark.parametrize("redis_is", ["there", "away"])
+def test_every_read_below_the_ceiling_passes(
+    settings: Settings, tmp_path: Path, redis_is: str
+) -> None:
+    if redis_is == "away":
+        nobody = f"redis+socket://{tmp_path}/nobody.sock?virtual_host=0"
+        settings = settings.model_copy(update={"broker_url": nobody})
+    app = create_app(settings)
+    runtime = runtime_of(app)
+    try:
+        caller = Caller(app, runtime.services, factories.customer(runtime.services))
+        codes = [caller.get(BALANCE).status_code for _ in range(600)]
+        assert codes == [200] * 600
+    finally:
+        runtime.close()
+
+
 def test_redis_restarted_between_two_calls_is_not_noticed(own_redis: Server) -> None:
     counted = Counted(own_redis.url)
     assert counted.hit("a", 10).remaining == 9

@@ -113,6 +113,7 @@ def test_tiny_engines_never_touch_the_network(tmp_path: Path) -> None:
     for model_id in registry.engine_ids():
         made = registry.create(model_id, "tiny", Source(), cache=tmp_path)
         made.load("cpu")
+        assert made.resident_bytes > 0, f"{model_id} loaded nothing"
         made.unload()
 
 

@@ -127,5 +127,7 @@ def test_beat_goes_on_while_the_broker_is_away(child: Child, tmp_path: Path) -> 
     app = make_celery(settings, child.services.catalog)
     app.conf.beat_schedule = child.celery.conf.beat_schedule
     scheduler = Scheduler(app, schedule_filename=str(tmp_path / "beat"))
-    scheduler.apply_entry(scheduler.schedule[SWEEP])
+    entry = scheduler.schedule[SWEEP]
+    scheduler.apply_entry(entry)
+    assert scheduler.schedule[SWEEP] is entry, "the next turn comes as if nothing had happened"
     scheduler.close()
