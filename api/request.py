@@ -18,8 +18,8 @@ class FarmRequest(Request):
     ``principal`` is who calls, where a key was needed or given; ``bucket`` whose calls this
     one is counted with, ``per_minute`` how many of them may pass, ``calls`` how many it counts
     for and ``counted`` how many of those passed, where the storage says (0: all); ``rate`` where
-    the caller stands once that is known; ``refusal`` why the caller is not let in, which is said after the call was counted;
-    ``started`` the monotonic second it came in.
+    the caller stands once that is known; ``refusal`` why the caller is not let in, which is said
+    after the call was counted; ``started`` the monotonic second it came in.
     """
 
     principal: Principal | None = None

@@ -46,16 +46,17 @@ OPEN_HOLD = """
 """
 """Follows a CTE ``job(id, account_id)`` whose account row was raised by ``held + :price``."""
 
-CHARGE = """
+
+def _close_hold(kind: str, state: str, account: str, book: str) -> str:
+    """A hold's end: the hold, then its account, then the entries from ``held`` to ``book``."""
+    return f"""
 , hold AS (
-    UPDATE holds SET state = 'charged' FROM job
+    UPDATE holds SET state = '{state}' FROM job
     WHERE holds.job_id = job.id AND holds.state = 'open'
     RETURNING holds.job_id, holds.account_id, holds.amount
 )
 , account AS (
-    -- The monthly grant is spent first: it is the part that would expire.
-    UPDATE accounts SET posted = posted - hold.amount, held = held - hold.amount,
-        grant_left = greatest(grant_left - hold.amount, 0)
+    UPDATE accounts SET {account}
     FROM hold WHERE accounts.id = hold.account_id RETURNING accounts.id
 )
 , moved AS (
@@ -64,32 +65,25 @@ CHARGE = """
 )
 , written AS (
     INSERT INTO entries (transaction_id, account_id, job_id, kind, book, amount)
-    SELECT moved.n, moved.account_id, moved.job_id, 'charge', side.book, side.sign * moved.amount
-    FROM moved, (VALUES ('held', -1), ('farm', 1)) AS side (book, sign)
+    SELECT moved.n, moved.account_id, moved.job_id, '{kind}', side.book, side.sign * moved.amount
+    FROM moved, (VALUES ('held', -1), ('{book}', 1)) AS side (book, sign)
 )
 """
+
+
+# The monthly grant is spent first: it is the part that would expire.
+CHARGE = _close_hold(
+    kind="charge",
+    state="charged",
+    account="posted = posted - hold.amount, held = held - hold.amount, "
+    "grant_left = greatest(grant_left - hold.amount, 0)",
+    book="farm",
+)
 """Follows a CTE ``job(id)`` of one job that has just become ``succeeded``."""
 
-RELEASE = """
-, hold AS (
-    UPDATE holds SET state = 'released' FROM job
-    WHERE holds.job_id = job.id AND holds.state = 'open'
-    RETURNING holds.job_id, holds.account_id, holds.amount
+RELEASE = _close_hold(
+    kind="release", state="released", account="held = held - hold.amount", book="available"
 )
-, account AS (
-    UPDATE accounts SET held = held - hold.amount
-    FROM hold WHERE accounts.id = hold.account_id RETURNING accounts.id
-)
-, moved AS (
-    SELECT nextval('ledger_transactions') AS n, hold.* FROM hold JOIN account
-    ON account.id = hold.account_id
-)
-, written AS (
-    INSERT INTO entries (transaction_id, account_id, job_id, kind, book, amount)
-    SELECT moved.n, moved.account_id, moved.job_id, 'release', side.book, side.sign * moved.amount
-    FROM moved, (VALUES ('held', -1), ('available', 1)) AS side (book, sign)
-)
-"""
 """Follows a CTE ``job(id)`` of one job that has just ended without success."""
 
 _MOVE = text(
