@@ -60,6 +60,19 @@ class ParamSpec(_Frozen):
         return self
 
 
+class InputSpec(_Frozen):
+    """What one picture that a model takes may be: bytes of the file, pixels of a side.
+
+    A ``mask`` is a picture of which only the brightness counts (white: this part), and has
+    the size of the picture called ``image``.
+    """
+
+    kind: Literal["picture", "mask"] = "picture"
+    required: bool = True
+    bytes_max: Annotated[int, Field(ge=1)] = 10 * 1024 * 1024
+    side_max: Annotated[int, Field(ge=1, le=8192)] = 4096
+
+
 class WeightsSource(_Frozen):
     """Where a model's real weights come from: a hub repository at a pinned revision."""
 
@@ -75,6 +88,9 @@ class ModelCard(_Frozen):
 
     ``vram_gb`` is device memory in GiB, ``typical_s`` the (fast, slow) seconds of one job
     on a data-centre GPU, ``soft_limit_s``/``hard_limit_s`` when a run is stopped/killed.
+    ``needs_one_of`` names inputs and parameters of which a request gives at least one;
+    ``options`` are the engine's own settings; ``made_by`` and ``made_by_tiny`` say what
+    truly makes the output, with real weights and in the tiny profile.
     """
 
     id: Identifier
@@ -94,6 +110,11 @@ class ModelCard(_Frozen):
     non_commercial: bool
     weights: WeightsSource
     params: dict[str, ParamSpec]
+    inputs: dict[str, InputSpec] = {}
+    needs_one_of: tuple[str, ...] = ()
+    options: dict[str, str] = {}
+    made_by: str = ""
+    made_by_tiny: str = ""
 
     @model_validator(mode="after")
     def _limits_agree(self) -> Self:
@@ -101,7 +122,17 @@ class ModelCard(_Frozen):
             raise ValueError("soft_limit_s must be below hard_limit_s")
         if not 0 < self.typical_s[0] <= self.typical_s[1]:
             raise ValueError("typical_s must be [fast, slow], both above 0")
+        if doubled := self.params.keys() & self.inputs.keys():
+            raise ValueError(f"{min(doubled)!r} is both a parameter and an input")
+        if strangers := set(self.needs_one_of) - self.params.keys() - self.inputs.keys():
+            raise ValueError(f"needs_one_of names {min(strangers)!r}, which is not there")
         return self
+
+    def served_by(self, weights: str) -> str:
+        """What truly makes the output where ``weights`` is the setting of that name."""
+        if weights == "tiny":
+            return self.made_by_tiny or f"{self.id}-tiny"
+        return self.made_by or self.id
 
 
 class Plan(_Frozen):

@@ -6,7 +6,9 @@
     |- Rejected                 the caller's mistake; costs nothing, changes nothing
     |  |- InvalidRequest        fields missing, of the wrong type, out of range, contradictory
     |  |- Malformed             the body is not what its content type says
-    |  |- TooLarge              the body is over the limit
+    |  |- TooLarge              the body, or one file of it, is over the limit
+    |  |- UnreadableImage       a picture that cannot be read, or of a kind that is not taken
+    |  |- InputUnavailable      a picture's URL could not be fetched
     |  |- Unauthenticated       no key, or one that is not known here
     |  |- Forbidden             a known caller that may not do this
     |  |- InsufficientCredits   the hold does not fit into what is available
@@ -19,6 +21,7 @@
     |  |- DatabaseUnavailable   PostgreSQL does not answer
     |  |- BrokerUnavailable     the queue does not answer
     |  |- StorageUnavailable    an output could not be stored or read
+    |  |- Overloaded            too much of the same at once; later it will fit
     |  |- SetupError            this process cannot run as it is set up
     |  |  |- ExtraMissing       a Python package of an extra is not installed
     |  |  `- WeightsMissing     a model's files are not where they should be
@@ -74,13 +77,31 @@ class Malformed(Rejected):
 
 
 class TooLarge(Rejected):
-    """The body is over the limit."""
+    """The body, or the file in one ``field`` of it, is over the limit."""
 
     code = "too_large"
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, field: str = "body") -> None:
         self.limit_bytes = limit_bytes
-        super().__init__(f"The request body is over the limit of {limit_bytes:,} bytes.")
+        self.field = field
+        what = "The request body" if field == "body" else f"{field}: the file"
+        super().__init__(f"{what} is over the limit of {limit_bytes:,} bytes.")
+
+
+class UnreadableImage(Rejected):
+    """The picture in ``field`` cannot be read, or is not of a kind that is taken."""
+
+    code = "unreadable_image"
+
+    def __init__(self, field: str, reason: str) -> None:
+        self.field = field
+        super().__init__(f"{field}: {reason}")
+
+
+class InputUnavailable(Rejected):
+    """A picture's URL could not be fetched. The sentence tells nothing of the network."""
+
+    code = "input_unavailable"
 
 
 class Unauthenticated(Rejected):
@@ -169,6 +190,12 @@ class StorageUnavailable(FarmFault):
     """An output could not be written or read."""
 
     code = "storage_unavailable"
+
+
+class Overloaded(FarmFault):
+    """Too many calls do the same heavy thing at once. Nothing was done; try again."""
+
+    code = "overloaded"
 
 
 class SetupError(FarmFault):

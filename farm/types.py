@@ -58,17 +58,40 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A customer's picture as the farm keeps it: decoded once, upright, sRGB, no metadata.
+
+    ``data`` is an uncompressed TIFF of mode ``RGB``, ``RGBA`` or, for a mask, ``L``; sides in
+    pixels.
+    """
+
+    data: bytes
+    mode: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePicture:
+    """A picture that is still to be fetched, from a URL whose form was checked at submit."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobRequest:
     """One unit of work, freed of its storefront's dialect.
 
     ``params`` holds exactly what the engine needs, defaults filled in and ranges checked
-    against the model card; ``warnings`` are sentences for the caller.
+    against the model card; ``warnings`` are sentences for the caller; ``inputs`` are the
+    pictures to work on, by the card's names for them.
     """
 
     model: str
     operation: str
     params: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+    inputs: Mapping[str, Picture | RemotePicture] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +104,17 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What an engine is handed: one claimed attempt of one job."""
+    """What an engine is handed: one claimed attempt of one job.
+
+    ``inputs`` are the bytes of the job's pictures (see :class:`Picture`), by name.
+    """
 
     job_id: uuid.UUID
     attempt: int
     model: str
     operation: str
     params: Mapping[str, Any]
+    inputs: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +149,10 @@ class StoredOutput:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A worker's hold on one job: the attempt number fences everything it does afterwards."""
+    """A worker's hold on one job: the attempt number fences everything it does afterwards.
+
+    ``inputs`` are the storage keys of the job's pictures, by name.
+    """
 
     job_id: uuid.UUID
     account_id: uuid.UUID
@@ -133,3 +163,4 @@ class Claim:
     priority: int
     params: Mapping[str, Any]
     lease_until: datetime
+    inputs: Mapping[str, str] = field(default_factory=dict)
