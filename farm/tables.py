@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Double,
@@ -88,6 +89,10 @@ jobs = Table(
     Column("worker", Text),
     _time("lease_until"),
     _time("rung_at"),
+    # False while an input is still to be fetched; a job is fetched for at most a few times.
+    Column("ready", Boolean, nullable=False, server_default="true"),
+    Column("fetches", SmallInteger, nullable=False, server_default="0"),
+    _time("fetch_until"),
     Column("step", Integer, nullable=False, server_default="0"),
     Column("steps", Integer, nullable=False, server_default="0"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
@@ -130,6 +135,21 @@ entries = Table(
     Column("amount", BigInteger, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+)
+
+# A picture that a job works on: `url` until it is fetched, `key` from then on.
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("job_id", UUID, ForeignKey("jobs.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("url", Text),
+    Column("key", Text),
+    Column("sha256", LargeBinary),
+    Column("bytes", BigInteger),
+    Column("width", Integer),
+    Column("height", Integer),
+    _time("deleted_at"),
 )
 
 idempotency_keys = Table(
