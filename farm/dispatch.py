@@ -26,7 +26,7 @@ from kombu.messaging import Producer
 
 from farm.broker import celery_priority, connect, is_redis, mapped_failures, redis_py_url
 from farm.errors import BrokerUnavailable
-from farm.messages import GENERATE, Ring
+from farm.messages import Ring
 
 CAPACITY = 10_000
 """Rings that may wait for the sending thread; more are dropped and left to the sweeper."""
@@ -204,7 +204,7 @@ class _ProducerLine:
 def publish(celery: Celery, producer: Producer, url: str, ring: Ring, task_id: str) -> None:
     """One message as Celery sends it: no arguments, the task's id is the job's."""
     celery.send_task(
-        GENERATE,
+        ring.task,
         task_id=task_id,
         queue=ring.queue,
         priority=celery_priority(url, ring.priority),

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 
 from farm.db import Database
-from farm.messages import Ring
+from farm.messages import INTAKE_QUEUE, Ring, intake_ring
 from farm.types import Claim, JobState
 
 LEGAL_MOVES: dict[JobState, frozenset[JobState]] = {
@@ -54,7 +54,8 @@ def claim(
 ) -> Claim | None:
     """Take a job for one attempt, or None when it is not there to be taken: drop the message.
 
-    A queued job, or a running one whose lease ran out (its worker is counted as dead).
+    A queued job whose inputs are all there, or a running one whose lease ran out (its worker
+    is counted as dead).
 
     Raises:
         DatabaseUnavailable: nothing was claimed, or the claim will run out by itself.
@@ -82,6 +83,7 @@ def claim(
         priority=row.priority,
         params=row.params,
         lease_until=row.lease_until,
+        inputs=row.inputs or {},
     )
 
 
@@ -120,7 +122,10 @@ def due_for_ring(db: Database, after_s: float, limit: int = 500) -> list[Ring]:
     """
     with db.statement() as connection:
         rows = connection.execute(_DUE, {"after_s": after_s, "limit": limit}).all()
-    return [Ring(row.id, row.queue, row.priority) for row in rows]
+    return [
+        Ring(row.id, row.queue, row.priority) if row.ready else intake_ring(row.id, row.priority)
+        for row in rows
+    ]
 
 
 def oldest_wait(db: Database, queues: Sequence[str]) -> dict[str, float]:
@@ -131,7 +136,7 @@ def oldest_wait(db: Database, queues: Sequence[str]) -> dict[str, float]:
 
 
 def depths(db: Database) -> dict[tuple[str, JobState], int]:
-    """How many live jobs each queue has, by state."""
+    """How many live jobs each queue has, by state; those that wait for inputs are intake's."""
     with db.statement() as connection:
         rows = connection.execute(_DEPTHS).all()
     return {(row.queue, JobState(row.state)): row.n for row in rows}
@@ -144,9 +149,10 @@ _CLAIM = text(
         lease_until = now() + :lease_s * interval '1 second',
         started_at = now(), step = 0, steps = 0
     WHERE id = :id AND attempt - handed_back < :attempts_max
-      AND (state = 'queued'
+      AND ((state = 'queued' AND ready)
            OR (state = 'running' AND lease_until < now() AND deaths + 1 < :deaths_max))
-    RETURNING id, account_id, attempt, model, operation, queue, priority, params, lease_until
+    RETURNING id, account_id, attempt, model, operation, queue, priority, params, lease_until,
+        (SELECT jsonb_object_agg(name, key) FROM inputs WHERE inputs.job_id = jobs.id) AS inputs
     """
 )
 _HEARTBEAT = text(
@@ -172,7 +178,7 @@ _DUE = text(
         ORDER BY rung_at NULLS FIRST LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     UPDATE jobs SET rung_at = now() FROM due WHERE jobs.id = due.id
-    RETURNING jobs.id, jobs.queue, jobs.priority
+    RETURNING jobs.id, jobs.queue, jobs.priority, jobs.ready
     """
 )
 _OLDEST = text(
@@ -187,7 +193,8 @@ _OLDEST = text(
 )
 # Two halves, because each has a partial index of its own and IN has none.
 _DEPTHS = text(
-    "SELECT queue, state, count(*) AS n FROM jobs WHERE state = 'queued' GROUP BY queue, state "
+    f"SELECT CASE WHEN ready THEN queue ELSE '{INTAKE_QUEUE}' END AS queue, state, count(*) AS n "
+    "FROM jobs WHERE state = 'queued' GROUP BY 1, state "
     "UNION ALL "
     "SELECT queue, state, count(*) AS n FROM jobs WHERE state = 'running' GROUP BY queue, state"
 )

@@ -1,9 +1,10 @@
 """The whole protocol between the farm's processes, on one page.
 
 PostgreSQL holds every job; a message only says "look at this one" and may be lost, doubled,
-late or out of order. A ``GENERATE`` message is rung on the model's own queue. Its Celery task
-id is the job's id, which is all it says: it has no arguments. The others have no arguments
-either; beat sends them to the control queue on the schedule in ``tasks/beat.py``.
+late or out of order. A ``GENERATE`` message is rung on the model's own queue, a ``FETCH`` one
+on the intake queue. Its Celery task id is the job's id, which is all it says: it has no
+arguments. The others have no arguments either; beat sends them to the control queue on the
+schedule in ``tasks/beat.py``.
 """
 
 from __future__ import annotations
@@ -12,9 +13,15 @@ import uuid
 from dataclasses import dataclass
 
 CONTROL_QUEUE = "control"
+INTAKE_QUEUE = "intake"
+"""Jobs whose pictures are still to be fetched wait here, before their model's own queue."""
+INTAKE_PRIORITY = 3
 
 GENERATE = "farm.generate"
 """Claim the job whose id this message bears, run it, settle it."""
+
+FETCH = "farm.fetch"
+"""Fetch the inputs of the job whose id this message bears, then ring its model's queue."""
 
 SWEEP = "farm.sweep"
 """Ring again for queued jobs whose message may have been lost."""
@@ -23,7 +30,7 @@ REAP = "farm.reap"
 """Take back jobs whose worker went silent; end those that waited too long to start."""
 
 CLEAN = "farm.clean"
-"""Delete outputs past their day and forget old Idempotency-Keys."""
+"""Delete outputs past their day and spent inputs; forget old Idempotency-Keys."""
 
 ORPHANS = "farm.orphans"
 """Delete stored files that no settled attempt owns."""
@@ -34,7 +41,7 @@ RENEW = "farm.renew"
 AUDIT = "farm.audit"
 """Check the books and write down what was found."""
 
-TASKS = (GENERATE, SWEEP, REAP, CLEAN, ORPHANS, RENEW, AUDIT)
+TASKS = (GENERATE, FETCH, SWEEP, REAP, CLEAN, ORPHANS, RENEW, AUDIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +51,16 @@ class Ring:
     job_id: uuid.UUID
     queue: str
     priority: int
+
+    @property
+    def task(self) -> str:
+        """The task that this ring asks for: what the queue is there for."""
+        return FETCH if self.queue == INTAKE_QUEUE else GENERATE
+
+
+def intake_ring(job_id: uuid.UUID, priority: int) -> Ring:
+    """A ring for a job whose inputs are to be fetched.
+
+    Never among the first: the control queue, which the same worker serves, goes before.
+    """
+    return Ring(job_id, INTAKE_QUEUE, max(priority, INTAKE_PRIORITY))

@@ -12,15 +12,16 @@ import json
 import secrets
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from farm import ledger, pricing
+from farm import inputs, pricing
+from farm import submit_sql as sql
 from farm.catalog import Catalog
 from farm.db import Database
 from farm.errors import (
@@ -31,14 +32,22 @@ from farm.errors import (
     IdempotencyMismatch,
     InsufficientCredits,
     InvalidRequest,
+    Rejected,
     Unauthenticated,
 )
+from farm.messages import Ring, intake_ring
 from farm.moderation import PromptPolicy
-from farm.prepared import Prepared
 from farm.services import Services
-from farm.types import AccountStatus, Idempotency, JobRequest, JobState, Principal
+from farm.types import (
+    AccountStatus,
+    Idempotency,
+    JobRequest,
+    JobState,
+    Picture,
+    Principal,
+    RemotePicture,
+)
 
-IDEMPOTENCY_HOURS = 24
 _TEXT_PARAMS = ("prompt", "negative_prompt")
 
 
@@ -49,7 +58,8 @@ def draw_between(low: int, high: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """An accepted request. ``replayed`` means that an earlier request made this job."""
+    """An accepted request. ``replayed`` means that an earlier request made this job, ``ready``
+    that it waits for nothing but a worker."""
 
     job_id: uuid.UUID
     state: JobState
@@ -61,6 +71,14 @@ class Submission:
     created_at: datetime
     warnings: tuple[str, ...]
     replayed: bool = False
+    ready: bool = True
+
+    @property
+    def ring(self) -> Ring:
+        """What is to be rung: the model's queue, or intake where an input is to be fetched."""
+        if self.ready:
+            return Ring(self.job_id, self.queue, self.priority)
+        return intake_ring(self.job_id, self.priority)
 
 
 def submit(
@@ -74,10 +92,12 @@ def submit(
 ) -> Submission:
     """Accept a request: freeze its price, hold it, write the job. Does not ring.
 
-    A prompt that the policy refuses becomes a job in state ``blocked`` that cost nothing.
+    Pictures are stored first; those still to be fetched leave the job waiting for the intake
+    queue. A prompt that the policy refuses becomes a job in state ``blocked`` that cost nothing.
 
     Raises:
         InvalidRequest: the model is not sold on this storefront.
+        StorageUnavailable: a picture could not be stored; nothing was written.
         InsufficientCredits: the price does not fit into what is available.
         Forbidden: the account is blocked.
         Unauthenticated: the key was revoked a moment ago.
@@ -90,23 +110,84 @@ def submit(
     if blocked is not None:
         return _submit_blocked(services.db, values, request, idempotency, blocked)
     values |= _idempotency_values(idempotency)
+    if request.inputs:
+        return _submit_with_inputs(services, values, request, idempotency)
     if idempotency is None:
         created_at = _submit_quickly(services.db, values)
         if created_at is not None:
             return _accepted(values, request, JobState.QUEUED, created_at)
-    statement = _SUBMIT_ONCE if idempotency else _SUBMIT
+    return _submit_carefully(services.db, values, request, idempotency)
+
+
+def _submit_with_inputs(
+    services: Services,
+    values: dict[str, Any],
+    request: JobRequest,
+    idempotency: Idempotency | None,
+) -> Submission:
+    """Store the pictures, then submit. Where the database refuses, they go again at once;
+    where it does not say, the sweeper finds out."""
+    pictures = {name: p for name, p in request.inputs.items() if isinstance(p, Picture)}
+    if pictures:
+        # Refused for money or already done: found out before megabytes are written for it.
+        earlier = services.db.attempt(lambda c: _look_ahead(c, values, idempotency))
+        if earlier is not None:
+            return earlier
+    job_id = values["id"]
+    stored = {name: inputs.store(services.storage, job_id, p) for name, p in pictures.items()}
+    rows = [inputs.row(name, p, stored.get(name)) for name, p in request.inputs.items()]
+    ready = not any(isinstance(p, RemotePicture) for p in request.inputs.values())
+    values |= {"inputs": json.dumps(rows), "ready": ready}
+    try:
+        found = _submit_carefully(services.db, values, request, idempotency)
+    except Rejected:
+        if stored:
+            services.storage.delete_attempt(job_id, inputs.ATTEMPT)
+        raise
+    if stored and found.job_id != job_id:
+        services.storage.delete_attempt(job_id, inputs.ATTEMPT)
+    return found
+
+
+def _look_ahead(
+    connection: Connection, values: dict[str, Any], idempotency: Idempotency | None
+) -> Submission | None:
+    """An earlier answer to the same request. Raises what the submit would, as of now."""
+    if idempotency is not None:
+        row = connection.execute(sql.EARLIER, values).one_or_none()
+        if row is not None and not row.stale:
+            return _same_request(row, idempotency)
+    row = connection.execute(sql.STANDING, values).one_or_none()
+    if (
+        row is None
+        or row.revoked
+        or row.status != AccountStatus.ACTIVE
+        or row.available < values["price"]
+    ):
+        raise _why_not(connection, values)
+    return None
+
+
+def _submit_carefully(
+    db: Database,
+    values: dict[str, Any],
+    request: JobRequest,
+    idempotency: Idempotency | None,
+) -> Submission:
+    """One statement, and whatever must be asked where it wrote nothing."""
+    statement = sql.SUBMIT[idempotency is not None, bool(request.inputs)]
 
     def work(connection: Connection) -> Submission:
         created_at = _run_submit(connection, statement, values)
         if created_at is not None:
             return _accepted(values, request, JobState.QUEUED, created_at)
-        earlier = _earlier(connection, values, idempotency)
+        earlier = _earlier(connection, statement, values, idempotency)
         if earlier is not None:
             return earlier
         raise _why_not(connection, values)
 
     try:
-        return services.db.attempt(work)
+        return db.attempt(work)
     except DatabaseUnavailable as error:
         if idempotency and _timed_out(error):
             raise IdempotencyInFlight(
@@ -164,7 +245,7 @@ def _refusal(policy: PromptPolicy, request: JobRequest) -> str | None:
 def _submit_quickly(db: Database, values: dict[str, Any]) -> datetime | None:
     """The usual case; the job's creation time, or None where a closer look is needed."""
     try:
-        row = db.row(_SUBMIT_PREPARED, {k: _driver_value(v) for k, v in values.items()})
+        row = db.row(sql.SUBMIT_PREPARED, {k: _driver_value(v) for k, v in values.items()})
     except psycopg2.IntegrityError:
         # Committed by a first try whose answer was lost.
         return None
@@ -184,7 +265,7 @@ def _run_submit(connection: Connection, statement: Any, values: dict[str, Any]) 
         name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
         if name == "jobs_pkey":
             # Our own id: an earlier try was committed although its answer was lost.
-            found: datetime = connection.execute(_CREATED_AT, {"id": values["id"]}).scalar_one()
+            found: datetime = connection.execute(sql.CREATED_AT, {"id": values["id"]}).scalar_one()
             return found
         if name == "idempotency_keys_pkey":
             return None
@@ -192,20 +273,30 @@ def _run_submit(connection: Connection, statement: Any, values: dict[str, Any]) 
 
 
 def _earlier(
-    connection: Connection, values: dict[str, Any], idempotency: Idempotency | None
+    connection: Connection,
+    statement: Any,
+    values: dict[str, Any],
+    idempotency: Idempotency | None,
 ) -> Submission | None:
-    """What an earlier request with the same Idempotency-Key got, or None."""
+    """What an earlier request with the same Idempotency-Key got, or None.
+
+    A key older than a day is forgotten and the statement run again.
+    """
     if idempotency is None:
         return None
-    row = connection.execute(_EARLIER, values).one_or_none()
+    row = connection.execute(sql.EARLIER, values).one_or_none()
     if row is None:
         return None
     if row.stale:
-        connection.execute(_FORGET, values)
-        created_at = _run_submit(connection, _SUBMIT_ONCE, values)
+        connection.execute(sql.FORGET, values)
+        created_at = _run_submit(connection, statement, values)
         if created_at is None:
             return None
-        return _replay(connection.execute(_EARLIER, values).one())
+        return replace(_replay(connection.execute(sql.EARLIER, values).one()), replayed=False)
+    return _same_request(row, idempotency)
+
+
+def _same_request(row: Row[Any], idempotency: Idempotency) -> Submission:
     if bytes(row.body_sha256) != idempotency.body_sha256:
         raise IdempotencyMismatch(
             "This Idempotency-Key was already used with another request. Use a new key."
@@ -227,11 +318,12 @@ def _replay(row: Row[Any]) -> Submission:
         row.created_at,
         tuple(row.warnings),
         replayed=True,
+        ready=row.ready,
     )
 
 
 def _why_not(connection: Connection, values: dict[str, Any]) -> Exception:
-    row = connection.execute(_STANDING, values).one_or_none()
+    row = connection.execute(sql.STANDING, values).one_or_none()
     if row is None or row.revoked:
         return Unauthenticated("This API key is unknown or has been revoked.")
     if row.status == AccountStatus.BLOCKED:
@@ -248,16 +340,16 @@ def _submit_blocked(
 ) -> Submission:
     """Write the job and end it as blocked in the same transaction; its hold goes straight back."""
     values = values | _idempotency_values(idempotency)
+    statement = sql.SUBMIT[idempotency is not None, False]
     with db.transaction() as connection:
         if idempotency:
-            earlier = _earlier(connection, values, idempotency)
+            earlier = _earlier(connection, statement, values, idempotency)
             if earlier is not None:
                 return earlier
-        statement = _SUBMIT_ONCE if idempotency else _SUBMIT
         created_at = connection.execute(statement, values).scalar()
         if created_at is None:
             raise _why_not(connection, values)
-        connection.execute(_BLOCK, {"id": values["id"], "message": sentence})
+        connection.execute(sql.BLOCK, {"id": values["id"], "message": sentence})
     return _accepted(values | {"price": 0}, request, JobState.BLOCKED, created_at)
 
 
@@ -274,6 +366,7 @@ def _accepted(
         values["price"],
         created_at,
         request.warnings,
+        ready=values.get("ready", True),
     )
 
 
@@ -283,84 +376,7 @@ def _timed_out(error: DatabaseUnavailable) -> bool:
     return code in ("55P03", "57014")
 
 
-def _submit_sql(once: bool) -> str:
-    unused = """
-          AND NOT EXISTS (SELECT 1 FROM idempotency_keys
-                          WHERE account_id = :account AND key = :idempotency)"""
-    remember = """
-, remembered AS (
-    INSERT INTO idempotency_keys (account_id, key, body_sha256, job_id)
-    SELECT job.account_id, :idempotency, :body_sha256, job.id FROM job
-)
-"""
-    return f"""
-    WITH account AS (
-        UPDATE accounts SET held = held + :price
-        WHERE id = :account AND posted - held >= :price AND status = 'active'
-          AND EXISTS (SELECT 1 FROM api_keys WHERE id = :key_id AND revoked_at IS NULL)
-          {unused if once else ""}
-        RETURNING id
-    )
-    , job AS (
-        INSERT INTO jobs (id, account_id, storefront, model, operation, queue, priority,
-                          params, warnings, price, price_rule, rung_at)
-        SELECT :id, account.id, :storefront, :model, :operation, :queue, :priority,
-               CAST(:params AS jsonb), CAST(:warnings AS jsonb), :price, :price_rule, now()
-        FROM account
-        RETURNING id, account_id, created_at
-    )
-    {ledger.OPEN_HOLD}
-    {remember if once else ""}
-    SELECT created_at FROM job
-    """
-
-
-_SUBMIT = text(_submit_sql(once=False))
-_SUBMIT_PREPARED = Prepared(
-    "farm_submit",
-    _submit_sql(once=False),
-    {"id": "uuid", "account": "uuid", "key_id": "uuid", "price": "bigint", "priority": "smallint"},
-)
-_SUBMIT_ONCE = text(_submit_sql(once=True))
-_CREATED_AT = text("SELECT created_at FROM jobs WHERE id = :id")
-_EARLIER = text(
-    "SELECT j.id, j.state, j.attempt, j.model, j.operation, j.queue, j.priority, j.price, "
-    "j.created_at, j.warnings, i.body_sha256, "
-    f"i.created_at < now() - interval '{IDEMPOTENCY_HOURS} hours' AS stale "
-    "FROM idempotency_keys i JOIN jobs j ON j.id = i.job_id "
-    "WHERE i.account_id = :account AND i.key = :idempotency"
-)
-_FORGET = text("DELETE FROM idempotency_keys WHERE account_id = :account AND key = :idempotency")
-_STANDING = text(
-    "SELECT a.status, a.posted - a.held AS available, k.revoked_at IS NOT NULL AS revoked "
-    "FROM api_keys k JOIN accounts a ON a.id = k.account_id "
-    "WHERE k.id = :key_id AND a.id = :account"
-)
-_BLOCK = text(
-    f"""
-    WITH job AS (
-        UPDATE jobs SET state = 'blocked', finished_at = now(), error_code = 'prompt_refused',
-            error_message = :message
-        WHERE id = :id AND state = 'queued' RETURNING id
-    )
-    {ledger.RELEASE}
-    SELECT id FROM job
-    """
-)
-
-
 def forget_old_keys(db: Database, limit: int = 1000) -> int:
     """Drop idempotency keys older than a day; returns how many."""
     with db.statement() as connection:
-        return connection.execute(_FORGET_OLD, {"limit": limit}).rowcount
-
-
-_FORGET_OLD = text(
-    f"""
-    DELETE FROM idempotency_keys WHERE (account_id, key) IN (
-        SELECT account_id, key FROM idempotency_keys
-        WHERE created_at < now() - interval '{IDEMPOTENCY_HOURS} hours'
-        ORDER BY created_at LIMIT :limit
-    )
-    """
-)
+        return connection.execute(sql.FORGET_OLD, {"limit": limit}).rowcount

@@ -11,7 +11,7 @@ from farm.broker import celery_priority, make_celery, messages_waiting, queue_na
 from farm.catalog import Catalog
 from farm.config import Settings
 from farm.errors import BrokerUnavailable, SetupError
-from farm.messages import CONTROL_QUEUE, TASKS
+from farm.messages import CONTROL_QUEUE, FETCH, GENERATE, INTAKE_QUEUE, TASKS
 
 REDIS, RABBITMQ = "redis://localhost", "amqp://localhost"
 
@@ -48,9 +48,9 @@ def test_every_model_has_its_queue_and_nothing_else_exists(
     redis_url: str, tmp_path: Path, catalog: Catalog
 ) -> None:
     app = make_celery(Settings(BROKER_URL=redis_url, data=tmp_path), catalog)
-    assert set(app.amqp.queues) == {"gpu.sdxl", "gpu.flux-schnell", "control"}
+    assert set(app.amqp.queues) == {*catalog.queues, INTAKE_QUEUE, CONTROL_QUEUE}
     assert queue_names(catalog)[-1] == CONTROL_QUEUE
-    assert messages_waiting(app) == {"gpu.sdxl": 0, "gpu.flux-schnell": 0, "control": 0}
+    assert set(messages_waiting(app).items()) == {(name, 0) for name in queue_names(catalog)}
 
 
 def test_messages_of_every_priority_are_counted(
@@ -94,6 +94,6 @@ def test_beat_schedules_every_control_task(settings: Settings) -> None:
     from tasks.beat import schedule
 
     table = schedule(settings)
-    assert {entry["task"] for entry in table.values()} == set(TASKS) - {"farm.generate"}
+    assert {entry["task"] for entry in table.values()} == set(TASKS) - {GENERATE, FETCH}
     assert all(entry["options"]["queue"] == CONTROL_QUEUE for entry in table.values())
     assert all(entry["options"]["expires"] <= 3600 for entry in table.values())

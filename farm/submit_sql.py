@@ -1,0 +1,94 @@
+"""The statements of a submit: one that does it all, and what is asked where it wrote nothing."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from farm import inputs, ledger
+from farm.prepared import Prepared
+
+IDEMPOTENCY_HOURS = 24
+
+
+def _submit_sql(*, once: bool, with_inputs: bool) -> str:
+    unused = """
+          AND NOT EXISTS (SELECT 1 FROM idempotency_keys
+                          WHERE account_id = :account AND key = :idempotency)"""
+    remember = """
+, remembered AS (
+    INSERT INTO idempotency_keys (account_id, key, body_sha256, job_id)
+    SELECT job.account_id, :idempotency, :body_sha256, job.id FROM job
+)
+"""
+    return f"""
+    WITH account AS (
+        UPDATE accounts SET held = held + :price
+        WHERE id = :account AND posted - held >= :price AND status = 'active'
+          AND EXISTS (SELECT 1 FROM api_keys WHERE id = :key_id AND revoked_at IS NULL)
+          {unused if once else ""}
+        RETURNING id
+    )
+    , job AS (
+        INSERT INTO jobs (id, account_id, storefront, model, operation, queue, priority,
+                          params, warnings, price, price_rule, rung_at
+                          {", ready" if with_inputs else ""})
+        SELECT :id, account.id, :storefront, :model, :operation, :queue, :priority,
+               CAST(:params AS jsonb), CAST(:warnings AS jsonb), :price, :price_rule, now()
+               {", :ready" if with_inputs else ""}
+        FROM account
+        RETURNING id, account_id, created_at
+    )
+    {ledger.OPEN_HOLD}
+    {remember if once else ""}
+    {inputs.INSERT if with_inputs else ""}
+    SELECT created_at FROM job
+    """
+
+
+SUBMIT = {
+    (once, with_inputs): text(_submit_sql(once=once, with_inputs=with_inputs))
+    for once in (False, True)
+    for with_inputs in (False, True)
+}
+"""By whether there is an Idempotency-Key, and whether there are inputs."""
+
+SUBMIT_PREPARED = Prepared(
+    "farm_submit",
+    _submit_sql(once=False, with_inputs=False),
+    {"id": "uuid", "account": "uuid", "key_id": "uuid", "price": "bigint", "priority": "smallint"},
+)
+CREATED_AT = text("SELECT created_at FROM jobs WHERE id = :id")
+EARLIER = text(
+    "SELECT j.id, j.state, j.attempt, j.model, j.operation, j.queue, j.priority, j.price, "
+    "j.created_at, j.warnings, j.ready, i.body_sha256, "
+    f"i.created_at < now() - interval '{IDEMPOTENCY_HOURS} hours' AS stale "
+    "FROM idempotency_keys i JOIN jobs j ON j.id = i.job_id "
+    "WHERE i.account_id = :account AND i.key = :idempotency"
+)
+FORGET = text("DELETE FROM idempotency_keys WHERE account_id = :account AND key = :idempotency")
+STANDING = text(
+    "SELECT a.status, a.posted - a.held AS available, k.revoked_at IS NOT NULL AS revoked "
+    "FROM api_keys k JOIN accounts a ON a.id = k.account_id "
+    "WHERE k.id = :key_id AND a.id = :account"
+)
+BLOCK = text(
+    f"""
+    WITH job AS (
+        UPDATE jobs SET state = 'blocked', finished_at = now(), error_code = 'prompt_refused',
+            error_message = :message
+        WHERE id = :id AND state = 'queued' RETURNING id
+    )
+    {ledger.RELEASE}
+    SELECT id FROM job
+    """
+)
+
+FORGET_OLD = text(
+    f"""
+    DELETE FROM idempotency_keys WHERE (account_id, key) IN (
+        SELECT account_id, key FROM idempotency_keys
+        WHERE created_at < now() - interval '{IDEMPOTENCY_HOURS} hours'
+        ORDER BY created_at LIMIT :limit
+    )
+    """
+)
