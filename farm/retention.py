@@ -37,7 +37,8 @@ def sweep_orphans(
     """Delete files of attempts that were never settled; returns how many attempts.
 
     Only attempts that can no longer settle are touched: their job has ended otherwise, has
-    moved on to a later attempt, or does not exist. ``limit`` bounds how many are deleted, not
+    moved on to a later attempt, or does not exist. Attempt 0 is where a job's inputs lie: they
+    are nobody's once it has ended. ``limit`` bounds how many are deleted, not
     how many are looked at: orphans may lie behind any number of outputs that are kept.
     """
     swept = 0
@@ -71,7 +72,7 @@ _ORPHANS = text(
     FROM unnest(CAST(:ids AS uuid[]), CAST(:attempts AS int[])) AS f (job_id, attempt)
     LEFT JOIN jobs j ON j.id = f.job_id
     WHERE j.id IS NULL
-       OR f.attempt < j.attempt
+       OR (f.attempt < j.attempt AND f.attempt > 0)
        OR (j.state NOT IN ('queued', 'running')
            AND (j.settled_attempt IS DISTINCT FROM f.attempt OR j.output_deleted_at IS NOT NULL))
     """

@@ -7,8 +7,9 @@ import time
 import uuid
 
 from farm import jobs, settle
-from farm.errors import Cancelled, DatabaseUnavailable
+from farm.errors import Cancelled, DatabaseUnavailable, NotFound, StorageUnavailable
 from farm.messages import Ring
+from farm.storage import Storage
 from farm.types import Claim, JobState, RunRequest
 from tasks.child import Child
 from tasks.failures import end_attempt
@@ -49,7 +50,14 @@ def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
 
 def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
     started = time.monotonic()
-    request = RunRequest(claim.job_id, claim.attempt, claim.model, claim.operation, claim.params)
+    request = RunRequest(
+        claim.job_id,
+        claim.attempt,
+        claim.model,
+        claim.operation,
+        claim.params,
+        _pictures(child.services.storage, claim),
+    )
     with child.residency.use(child.services.catalog.models[claim.model]) as engine:
         heartbeat.check()
         artifact = engine.run(request, heartbeat.on_step)[0]
@@ -66,3 +74,15 @@ def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
     )
     if not settled:
         raise Cancelled("it was cancelled or taken over; the output is dropped")
+
+
+def _pictures(storage: Storage, claim: Claim) -> dict[str, bytes]:
+    """The job's inputs, read from storage. Raises StorageUnavailable, also where one is gone."""
+    found = {}
+    for name, key in claim.inputs.items():
+        try:
+            with storage.open(key) as file:
+                found[name] = file.read()
+        except NotFound as error:
+            raise StorageUnavailable(f"The input {name} of {claim.job_id} is gone.") from error
+    return found

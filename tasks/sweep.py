@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from farm import accounts, audit, jobs, retention, settle, submit
+from farm import accounts, audit, inputs, jobs, retention, settle, submit
 from farm.broker import messages_waiting
 from farm.types import JobState
 from tasks.child import Child
@@ -60,7 +60,9 @@ def reap(child: Child) -> int:
 
 
 def clean(child: Child) -> int:
-    """Delete outputs past their day, forget old Idempotency-Keys; returns how many outputs.
+    """Delete outputs past their day and the inputs of ended jobs, forget old Idempotency-Keys.
+
+    Returns how many files went.
 
     Raises:
         DatabaseUnavailable, StorageUnavailable: what was done so far stays done.
@@ -69,9 +71,10 @@ def clean(child: Child) -> int:
     deleted = 0
     for _ in range(BATCHES_MAX):
         gone = retention.delete_expired_outputs(db, storage, BATCH)
+        spent = inputs.delete_spent(db, storage, BATCH)
         forgotten = submit.forget_old_keys(db, BATCH)
-        deleted += gone
-        if gone < BATCH and forgotten < BATCH:
+        deleted += gone + spent
+        if max(gone, spent, forgotten) < BATCH:
             break
     return deleted
 
