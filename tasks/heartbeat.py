@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import Self
 
+from billiard.exceptions import SoftTimeLimitExceeded
+
 from farm import jobs, settle
 from farm.errors import Cancelled, DatabaseUnavailable
 from farm.messages import Ring
@@ -27,7 +29,8 @@ class Heartbeat:
 
     ``on_step`` is for the engine. It raises Cancelled at the first model step after the job
     stopped being this attempt's: cancelled, taken over, or handed back because the worker is
-    being drained.
+    being drained. It raises SoftTimeLimitExceeded past the model's limit, which Celery's signal
+    also does, once: a library that catches everything where it arrives can lose it.
 
     While the database is away nobody else can take the job either, so the job goes on and
     the thread keeps trying, for as long as a finished job would wait to be settled. If the
@@ -44,6 +47,8 @@ class Heartbeat:
         self._patience_s = max(self._lease_s, patience_s)
         self._progress = (0, 0)
         self._lost = ""
+        self._limit_s = child.services.catalog.models[claim.model].soft_limit_s
+        self._started = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -53,9 +58,12 @@ class Heartbeat:
         self.check()
 
     def check(self) -> None:
-        """Raises Cancelled, saying why, when the job is no longer ours."""
+        """Raises Cancelled, saying why, when the job is no longer ours; SoftTimeLimitExceeded
+        when it has run for too long."""
         if self._lost:
             raise Cancelled(self._lost)
+        if time.monotonic() - self._started > self._limit_s:
+            raise SoftTimeLimitExceeded
 
     def __enter__(self) -> Self:
         self._thread.start()
