@@ -112,6 +112,20 @@ def fail(
     return _patiently(lambda: db.attempt(work), patience_s)
 
 
+def block(
+    db: Database, claim: Claim, code: str, message: str, *, patience_s: float = PATIENCE_S
+) -> bool:
+    """End an attempt whose result the content policy refuses. False: no longer this attempt's.
+
+    Raises:
+        DatabaseUnavailable: it stayed away for ``patience_s``; the lease will run out.
+    """
+    values = {"id": claim.job_id, "attempt": claim.attempt, "code": code, "message": message}
+    return _patiently(
+        lambda: db.attempt(lambda c: c.execute(_BLOCK, values).scalar() is not None), patience_s
+    )
+
+
 def cancel(db: Database, account_id: uuid.UUID | None, job_id: uuid.UUID) -> JobState:
     """Cancel a live job and give its hold back; ``account_id`` None is the operator.
 
@@ -223,6 +237,7 @@ _REQUEUE = text(
 )
 _FAIL = text(_end_sql("failed", "attempt = :attempt AND state = 'running'"))
 _BURY = _FAIL
+_BLOCK = text(_end_sql("blocked", "attempt = :attempt AND state = 'running'"))
 _REVIVE = text(
     """
     UPDATE jobs SET state = 'queued', lease_until = NULL, worker = NULL, queued_at = now(),

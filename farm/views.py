@@ -111,6 +111,13 @@ def held_tenths(db: Database) -> int:
     return int(db.attempt(lambda c: c.execute(_HELD).scalar_one()))
 
 
+def typical_seconds(db: Database) -> dict[str, float]:
+    """The median run time of each model's last 50 successes, in seconds; those without any
+    are left out."""
+    rows = db.attempt(lambda c: c.execute(_TYPICAL).all())
+    return {row.model: float(row.seconds) for row in rows}
+
+
 def find_output(db: Database, public_path: str) -> OutputView:
     """The output behind a public path. Raises NotFound when unknown, expired or deleted."""
     row = db.attempt(lambda c: c.execute(_OUTPUT, {"path": public_path}).one_or_none())
@@ -188,4 +195,23 @@ _OUTPUT = text(
     "SELECT output_key, output_type, output_bytes, output_sha256, output_expires_at FROM jobs "
     f"WHERE output_path = :path AND {_READABLE}"
 )
+_TYPICAL = text(
+    """
+    WITH RECURSIVE known AS (
+        (SELECT model FROM jobs WHERE state = 'succeeded' ORDER BY model LIMIT 1)
+        UNION ALL
+        SELECT (SELECT model FROM jobs WHERE state = 'succeeded' AND jobs.model > known.model
+                ORDER BY model LIMIT 1)
+        FROM known WHERE known.model IS NOT NULL
+    )
+    SELECT known.model, percentile_cont(0.5) WITHIN GROUP (ORDER BY last.processing_ms) / 1000
+        AS seconds
+    FROM known CROSS JOIN LATERAL (
+        SELECT processing_ms FROM jobs WHERE state = 'succeeded' AND jobs.model = known.model
+        ORDER BY finished_at DESC LIMIT 50
+    ) AS last
+    WHERE known.model IS NOT NULL GROUP BY known.model
+    """
+)
+"""One look into the index for each model, however many jobs there were."""
 _HELD = text("SELECT coalesce(sum(amount), 0)::bigint FROM holds WHERE state = 'open'")
