@@ -16,7 +16,6 @@ from api.request import FarmRequest, current_request
 from api.runtime import Runtime
 from api.storefronts.pixelapi import translate, wire
 from farm import views
-from farm.messages import Ring
 from farm.submit import submit
 from farm.types import JobRequest, JobState
 
@@ -37,8 +36,7 @@ def _accept(
     idempotency = read_idempotency(request, body)
     submission = submit(runtime.services, request.caller(), job, idempotency)
     if submission.state is JobState.QUEUED and not submission.replayed:
-        ring = Ring(submission.job_id, submission.queue, submission.priority)
-        runtime.dispatcher.ring(ring)
+        runtime.dispatcher.ring(submission.ring)
     words = translate.statuses_for(request.agent)
     response = json_reply(translate.encode_submission(submission, words))
     if submission.replayed:

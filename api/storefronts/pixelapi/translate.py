@@ -16,6 +16,7 @@ from farm.errors import (
     InvalidRequest,
     Malformed,
     TooLarge,
+    UnreadableImage,
 )
 from farm.parameters import resolve, type_name, unknown_fields
 from farm.storage import UrlSigner
@@ -183,8 +184,10 @@ def render_error(error: FarmError, pricing_url: str) -> dict[str, Any]:
     if isinstance(error, InvalidRequest):
         fields = [{"field": e.field, "message": e.message} for e in error.errors]
         return {"detail": str(error), "errors": fields}
-    if isinstance(error, Malformed | TooLarge):
-        return {"detail": str(error), "errors": [{"field": "body", "message": str(error)}]}
+    if isinstance(error, Malformed | TooLarge | UnreadableImage):
+        field = "body" if isinstance(error, Malformed) else error.field
+        message = str(error).removeprefix(f"{field}: ")
+        return {"detail": str(error), "errors": [{"field": field, "message": message}]}
     if isinstance(error, InsufficientCredits):
         return {"detail": f"{error} Upgrade at {pricing_url}/#pricing"}
     return {"detail": str(error)}
