@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from farm.errors import SetupError
+from farm.intake.addresses import parse_trusts
 
 SERVICES_FILE = "services.json"
 SECRET_FILE = "secret.key"
@@ -89,6 +90,12 @@ class Settings(BaseSettings):
     output_ttl_s: Seconds = 86_400.0
     moderation_file: Path | None = None
 
+    # Fetching pictures from customers' URLs.
+    fetch_allow: str = ""
+    """Whom to fetch from although private: ``host``, ``host:port``, address, CIDR; commas."""
+    fetch_timeout_s: Annotated[float, Field(gt=0, le=20)] = 10.0
+    """Over everything one fetch does, looking names up and redirects included."""
+
     # The API.
     refuse_default_user_agents: bool = False
     key_cache_s: Annotated[float, Field(ge=0, le=60)] = 5.0
@@ -131,6 +138,12 @@ class Settings(BaseSettings):
         if url and not url.startswith(known):
             raise ValueError(f"must start with one of {', '.join(known)}")
         return url
+
+    @field_validator("fetch_allow")
+    @classmethod
+    def _readable_trusts(cls, text: str) -> str:
+        parse_trusts(text)
+        return text
 
     @property
     def limits_url(self) -> str:

@@ -71,6 +71,9 @@ def test_a_database_url_gets_its_driver(
         ("FARM_KEY_CACHE_S", "-1", "0"),
         ("FARM_WEB_THREADS", "0", "1"),
         ("FARM_VRAM_GB", "0", "greater than 0"),
+        ("FARM_FETCH_TIMEOUT_S", "21", "20"),
+        ("FARM_FETCH_ALLOW", "store.internal,http://10.0.0.1/", "'http://10.0.0.1/' is not a host"),
+        ("FARM_FETCH_ALLOW", "10.0.0.1/8", "'10.0.0.1/8' is not a host"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_variables_name(

@@ -1,0 +1,1 @@
+"""The way in for pictures: uploads and URLs, checked before anything works on them."""
