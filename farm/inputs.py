@@ -33,13 +33,13 @@ _GIVEN_UP = "The job's pictures could not be fetched. Nothing was charged. Send 
 
 @dataclass(frozen=True, slots=True)
 class PendingFetch:
-    """A job whose inputs are to be fetched: ``urls`` by name, and of those that are stored
-    already the (width, height)."""
+    """A job whose inputs are to be fetched: ``urls`` by name, and those that are stored already
+    without their data."""
 
     job_id: uuid.UUID
     model: str
     urls: Mapping[str, str]
-    stored: Mapping[str, tuple[int, int]]
+    stored: Mapping[str, Picture]
 
 
 def store(storage: Storage, job_id: uuid.UUID, picture: Picture) -> StoredOutput:
@@ -80,7 +80,9 @@ def begin_fetch(db: Database, job_id: uuid.UUID) -> PendingFetch | None:
             return None
         rows = connection.execute(_INPUTS, {"id": job_id}).all()
         urls = {row.name: row.url for row in rows if row.key is None}
-        stored = {row.name: (row.width, row.height) for row in rows if row.key is not None}
+        stored = {
+            row.name: Picture(b"", "", row.width, row.height) for row in rows if row.key is not None
+        }
         return PendingFetch(job_id, found.model, urls, stored)
 
     return db.attempt(work)

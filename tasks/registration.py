@@ -17,11 +17,14 @@ from tasks.affinity import ResidentFirstOrder
 from tasks.beat import schedule
 from tasks.child import Child, ChildSlot
 from tasks.drain import Drain
+from tasks.fetch import fetch
 from tasks.generate import generate
 from tasks.limits import limited_request
 
 CONTROL_SOFT_LIMIT_S, CONTROL_HARD_LIMIT_S = 900, 960
 """An audit of a large farm is the longest control task."""
+FETCH_SOFT_LIMIT_S, FETCH_HARD_LIMIT_S = 50, 55
+"""Shorter than a fetch's lease, longer than two downloads may take and be decoded."""
 
 
 def build(settings: Settings) -> tuple[Celery, ChildSlot]:
@@ -48,8 +51,20 @@ def _register(app: Celery, slot: ChildSlot) -> None:
         generate(slot.open(), uuid.UUID(task.request.id), task.request.hostname)
 
     request = limited_request(open_catalog(slot.settings))
+
+    def run_fetch(task: Task) -> None:
+        fetch(slot.open(), uuid.UUID(task.request.id))
+
     # Not shared: Celery would register them with every other application of the process too.
     app.task(run_generate, name=messages.GENERATE, bind=True, shared=False, Request=request)
+    app.task(
+        run_fetch,
+        name=messages.FETCH,
+        bind=True,
+        shared=False,
+        soft_time_limit=FETCH_SOFT_LIMIT_S,
+        time_limit=FETCH_HARD_LIMIT_S,
+    )
     control = {
         messages.SWEEP: sweep.sweep,
         messages.REAP: sweep.reap,

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import uuid
 from dataclasses import dataclass
 
+from PIL import Image
 from sqlalchemy import text
 
 from farm import accounts, jobs, keys, settle, submit
 from farm.services import Services
-from farm.types import Artifact, Claim, Idempotency, JobRequest, JobState, Principal, StoredOutput
+from farm.types import (
+    Artifact,
+    Claim,
+    Idempotency,
+    JobRequest,
+    JobState,
+    Picture,
+    Principal,
+    RemotePicture,
+    StoredOutput,
+)
 
 _numbers = itertools.count(1)
 
@@ -52,6 +64,18 @@ def submitted(
     """The id of a job of this customer, freshly queued."""
     idempotency = Idempotency(key, body) if key else None
     return submit.submit(services, who.principal, request(), idempotency).job_id
+
+
+def edit(**inputs: Picture | RemotePicture) -> JobRequest:
+    """A request to work on pictures, the image and perhaps a mask."""
+    return JobRequest("remove-object", "remove-object", {}, inputs=inputs)
+
+
+def picture(width: int = 8, height: int = 6, colour: str = "red") -> Picture:
+    """A small picture as intake makes them."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(buffer, "TIFF")
+    return Picture(buffer.getvalue(), "RGB", width, height)
 
 
 def claimed(services: Services, job_id: uuid.UUID) -> Claim:

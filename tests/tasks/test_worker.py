@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from farm.broker import make_celery, messages_waiting
-from farm.catalog import BUILT_IN, load_catalog
+from farm.catalog import BUILT_IN, Catalog, load_catalog
 from farm.config import Settings
 from farm.dispatch import Dispatcher
 from farm.messages import Ring
@@ -50,17 +50,6 @@ def start_worker(settings: Settings, tmp_path: Path) -> Iterator[StartWorker]:
         yield start
 
 
-def catalogue_of_three(folder: Path) -> Path:
-    """The built-in catalogue and a third model with a queue of its own."""
-    text = BUILT_IN.read_text(encoding="utf-8")
-    start = text.index("[models.flux-schnell]")
-    end = text.index("[storefronts.pixelapi]")
-    third = text[start:end].replace("flux-schnell", "third").replace('aliases = ["flux"]\n', "")
-    path = folder / "catalog.toml"
-    path.write_text(text[:end] + third + text[end:], encoding="utf-8")
-    return path
-
-
 def received(worker: Process) -> list[str]:
     """The ids of the messages a worker took, in order."""
     return _RECEIVED.findall(worker.output())
@@ -71,14 +60,11 @@ def switches(order: list[str]) -> int:
 
 
 def test_300_mixed_jobs_over_three_queues_need_few_switches(
-    settings: Settings, start_worker: StartWorker, tmp_path: Path
+    settings: Settings, start_worker: StartWorker, catalog: Catalog
 ) -> None:
     """The messages are of jobs that do not exist: a worker drops each after one query."""
-    path = catalogue_of_three(tmp_path)
-    catalog = load_catalog(path)
     dispatcher = Dispatcher(make_celery(settings, catalog))
-    queues = catalog.queues
-    assert len(queues) == 3
+    queues = catalog.queues[:3]
     queue_of: dict[str, str] = {}
     rings = []
     for number in range(300):
@@ -86,7 +72,7 @@ def test_300_mixed_jobs_over_three_queues_need_few_switches(
         queue_of[str(ring.job_id)] = ring.queue
         rings.append(ring)
     dispatcher.ring_now(rings)
-    worker = start_worker(FARM_CATALOG=str(path))
+    worker = start_worker()
     wait_until(lambda: len(received(worker)) == 300, 60, worker.output)
     dispatcher.stop()
     order = [queue_of[job_id] for job_id in received(worker)]
