@@ -148,6 +148,15 @@ _QUERIES: tuple[tuple[int, str, str], ...] = (
         SELECT 'job ' || job_id FROM idempotency_keys GROUP BY job_id HAVING count(*) > 1
         """,
     ),
+    (
+        10,
+        "a job that may start has all of its inputs",
+        """
+        SELECT 'job ' || j.id AS who FROM jobs j JOIN inputs i ON i.job_id = j.id
+        WHERE j.state IN ('queued', 'running')
+          AND (i.deleted_at IS NOT NULL OR (j.ready AND i.key IS NULL))
+        """,
+    ),
 )
 
 _READABLE_OUTPUTS = text(

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from farm.audit import audit, summary
 from farm.services import Services
+from farm.submit import submit
 from tests import factories
 from tests.farm.checks import assert_books_balance, scalar
 
@@ -37,6 +38,7 @@ def settled(services: Services) -> uuid.UUID:
     assert factories.succeed(services, claim)
     factories.submitted(services, who)
     factories.claimed(services, factories.submitted(services, who))
+    submit(services, who.principal, factories.edit(image=factories.picture()))
     assert_books_balance(services)
     return claim.job_id
 
@@ -44,7 +46,7 @@ def settled(services: Services) -> uuid.UUID:
 def test_it_says_that_all_is_well_in_one_line_and_keeps_the_result(
     services: Services, settled: uuid.UUID
 ) -> None:
-    assert summary(audit(services)) == "audit: all 8 invariants hold"
+    assert summary(audit(services)) == "audit: all 9 invariants hold"
     assert scalar(services, "SELECT broken FROM audits ORDER BY id DESC LIMIT 1") == []
     assert scalar(services, "SELECT state FROM jobs WHERE id = :id", id=settled) == "succeeded"
 
@@ -68,6 +70,8 @@ def test_it_says_that_all_is_well_in_one_line_and_keeps_the_result(
         (7, "UPDATE jobs SET lease_until = now() - interval '1 hour' WHERE state = 'running'"),
         (7, "UPDATE jobs SET created_at = now() - interval '9 days' WHERE state = 'running'"),
         (9, "UPDATE idempotency_keys SET account_id = gen_random_uuid()"),
+        (10, "UPDATE inputs SET deleted_at = now()"),
+        (10, "UPDATE inputs SET key = NULL, url = 'https://x.example/a.png'"),
     ],
 )
 def test_each_broken_invariant_is_found(
@@ -97,7 +101,7 @@ def test_a_missing_and_an_altered_file_are_found(services: Services, settled: uu
     findings = {finding.number: finding for finding in audit(services)}
     assert findings[5].offenders == 1
     assert str(settled) in findings[5].example
-    assert summary(list(findings.values())) == "audit: BROKEN: invariant 5 (of 8)"
+    assert summary(list(findings.values())) == "audit: BROKEN: invariant 5 (of 9)"
 
 
 def test_an_expired_output_may_be_gone(services: Services, settled: uuid.UUID) -> None:
