@@ -15,11 +15,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from farm.cli.demo.drawing import product_photo
 from tests.processes import Process, free_port, running, wait_until
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+GENERATE = "curl -s http://127.0.0.1:8000/v1/image/generate"
+EDIT = "curl -s http://127.0.0.1:8000/v1/image/remove-background"
 READY_S = 120.0
 
 pytestmark = pytest.mark.xdist_group("whole-farm")
@@ -42,7 +45,15 @@ def make(text: str, *, args: str = "") -> list[str]:
 
 
 def test_every_block_has_a_test_here() -> None:
-    tested = ("make demo", "make test", "make up", "curl -s", "export DATABASE_URL", "farm api")
+    tested = (
+        "make demo",
+        "make test",
+        "make up",
+        GENERATE,
+        EDIT,
+        "export DATABASE_URL",
+        "farm api",
+    )
     assert [text.startswith(words) for text, words in zip(BLOCKS, tested, strict=True)] == [
         True
     ] * len(tested)
@@ -62,8 +73,20 @@ def test_make_demo(tmp_path: Path) -> None:
     for name in ("sdxl.png", "flux-schnell.png"):
         with Image.open(out / name) as picture:
             assert (picture.format, picture.size) == ("PNG", (1024, 1024))
-    assert "balance: 4 credits (was 10, spent 6)" in done.stdout
-    assert "audit: all 8 invariants hold" in done.stdout
+    for name, size in (("photo.png", (768, 768)), *EDITED.items()):
+        with Image.open(out / name) as picture:
+            assert (picture.format, picture.size) == ("PNG", size)
+    assert "balance: 9962 credits (was 10000, spent 38)" in done.stdout
+    assert "audit: all 9 invariants hold" in done.stdout
+
+
+EDITED = {
+    "erase.png": (2 * 768 + 24, 768),
+    "cut-out.png": (2 * 768 + 24, 768),
+    "scene.png": (2 * 768 + 24, 768),
+    "upscale.png": (2 * 768 + 24, 768),
+}
+"""Before and after, a gap between them."""
 
 
 def test_make_test_is_the_suite_that_runs_this() -> None:
@@ -78,24 +101,27 @@ def test_make_test_is_the_suite_that_runs_this() -> None:
     assert f"{BIN}/python -m pytest" in done.stdout
 
 
-def test_make_up_and_the_curl_line(tmp_path: Path) -> None:
+def test_make_up_and_the_curl_lines(tmp_path: Path) -> None:
     port = free_port()
     args = f"--port {port} --data {tmp_path / 'data'}"
     with running(make(block("make up"), args=args), tmp_path / "up.log", cwd=ROOT) as up:
         key = wait_until(lambda: re.search(r"pk_live_\w+", up.output()), READY_S, up.output)
-        curl = block("curl -s").replace("127.0.0.1:8000", f"127.0.0.1:{port}")
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz"), READY_S, up.output)
-        done = subprocess.run(
-            ["bash", "-euc", curl],
-            env={"KEY": key.group(), "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
-        answer = json.loads(done.stdout)
-        assert answer["status"] == "queued"
-        assert answer["credits_used"] == 3.0
+        photo = tmp_path / "photo.png"
+        product_photo(256).save(photo)
+        for words, credits in ((GENERATE, 3.0), (EDIT, 2.0)):
+            curl = block(words).replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+            done = subprocess.run(
+                ["bash", "-euc", curl.replace("demo/photo.png", str(photo))],
+                env={"KEY": key.group(), "PATH": "/usr/bin:/bin"},
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+            answer = json.loads(done.stdout)
+            assert answer["status"] == "queued"
+            assert answer["credits_used"] == credits
         assert answers(f"http://127.0.0.1:{port}/docs")
 
 

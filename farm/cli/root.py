@@ -16,7 +16,7 @@ OK, TROUBLE, USAGE = 0, 1, 2
 # Imported on use: `farm worker` need not wait for SQLAlchemy, nor `farm jobs` for supervisor.
 _COMMANDS = {
     "up": "farm.cli.up:up",
-    "demo": "farm.cli.demo:demo",
+    "demo": "farm.cli.demo.command:demo",
     "api": "farm.cli.processes:api",
     "worker": "farm.cli.processes:worker",
     "control": "farm.cli.processes:control",

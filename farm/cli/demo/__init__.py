@@ -1,0 +1,1 @@
+"""``farm demo``: the whole farm from start to stop, used as a customer would use it."""

@@ -1,0 +1,102 @@
+"""The API as a customer calls it: a base URL, a key, JSON and files."""
+
+from __future__ import annotations
+
+import io
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import click
+import httpx2
+from PIL import Image
+
+from farm.errors import FarmFault
+
+JOB_S = 240.0
+_POLL_S = 0.3
+_TIMEOUT_S = 30.0
+_FILE_MAX = 64 * 1024 * 1024
+
+
+class DemoFailed(FarmFault):
+    """Something the demo promises did not hold; the message says what."""
+
+    code = "demo_failed"
+
+
+class Client:
+    """One customer of one farm. Use it in a ``with`` block.
+
+    Every method raises DemoFailed with what the API said.
+    """
+
+    def __init__(self, base: str, key: str) -> None:
+        headers = {"Authorization": f"Bearer {key}"}
+        # The farm is on this machine: a proxy from the environment has no business here.
+        self._http = httpx2.Client(
+            base_url=base, headers=headers, timeout=_TIMEOUT_S, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str) -> Any:
+        """The decoded answer to a GET."""
+        return self._send("GET", path).json()
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """The decoded answer to a POST of JSON."""
+        return self._send("POST", path, json=body).json()
+
+    def upload(self, path: str, picture: bytes, fields: dict[str, str]) -> Any:
+        """The decoded answer to a form with a PNG in its field ``image``."""
+        files = {"image": ("picture.png", picture, "image/png")}
+        return self._send("POST", path, data=fields, files=files).json()
+
+    def wait(self, name: str, job_id: str) -> Any:
+        """Poll a job until it has ended well, showing what becomes of it."""
+        deadline = time.monotonic() + JOB_S
+        shown = ""
+        while True:
+            job = self.get(f"/v1/image/{job_id}")
+            status = job["status"]
+            if status == "completed":
+                return job
+            if status in ("failed", "blocked"):
+                raise DemoFailed(f"{name}: {status}: {job.get('error')}")
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"{name}: still {status} after {JOB_S:g} s.")
+            if status != shown:
+                shown = status
+                click.echo(f"{name}: {status}")
+            time.sleep(_POLL_S)
+
+    def picture(self, job: Any) -> tuple[bytes, Image.Image]:
+        """The result of a job that ended well: the file, and what it shows. It must be a PNG."""
+        content = self._send("GET", job["output_url"]).content
+        if len(content) > _FILE_MAX:
+            raise DemoFailed(f"The result of {job['id']} has {len(content):,} bytes.")
+        try:
+            picture = Image.open(io.BytesIO(content), formats=["PNG"])
+            picture.load()
+        except OSError as error:
+            raise DemoFailed(f"The result of {job['id']} is not a PNG: {error}.") from error
+        return content, picture
+
+    def _send(self, method: str, path: str, **what: Any) -> httpx2.Response:
+        try:
+            answer = self._http.request(method, path, **what)
+        except httpx2.HTTPError as error:
+            raise DemoFailed(f"{method} {path} was not answered: {error}") from error
+        if answer.status_code != httpx2.codes.OK:
+            raise DemoFailed(f"{method} {path} answered {answer.status_code}: {answer.text:.2000}")
+        return answer
