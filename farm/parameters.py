@@ -72,6 +72,8 @@ def _problem(spec: ParamSpec, value: Any) -> str | None:
         return f"must be a finite number from {spec.min:.16g} to {spec.max:.16g}."
     if spec.kind == "integer" and not isinstance(value, int):
         return f"must be a whole number, got {value!r}."
+    if spec.min == spec.max != value:
+        return f"must be {spec.min:.16g}, got {value!r:.40}."
     if not spec.min <= value <= spec.max:
         return f"must be from {spec.min:.16g} to {spec.max:.16g}, got {value!r:.40}."
     return None
