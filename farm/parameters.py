@@ -69,14 +69,17 @@ def _problem(spec: ParamSpec, value: Any) -> str | None:
         noun = "a whole number" if spec.kind == "integer" else "a number"
         return f"must be {noun}, not {type_name(value)}."
     if isinstance(value, float) and not math.isfinite(value):
-        return f"must be a finite number from {spec.min:.16g} to {spec.max:.16g}."
+        return f"must be a finite number from {_range(spec)}."
     if spec.kind == "integer" and not isinstance(value, int):
         return f"must be a whole number, got {value!r}."
-    if spec.min == spec.max != value:
-        return f"must be {spec.min:.16g}, got {value!r:.40}."
     if not spec.min <= value <= spec.max:
-        return f"must be from {spec.min:.16g} to {spec.max:.16g}, got {value!r:.40}."
+        allowed = f"{spec.min:.16g}" if spec.min == spec.max else f"from {_range(spec)}"
+        return f"must be {allowed}, got {value!r:.40}."
     return None
+
+
+def _range(spec: ParamSpec) -> str:
+    return f"{spec.min:.16g} to {spec.max:.16g}"
 
 
 def _text_problem(spec: ParamSpec, value: Any) -> str | None:
