@@ -13,7 +13,16 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from farm.errors import SetupError
 from farm.types import CREDIT_TENTHS
@@ -73,14 +82,43 @@ class InputSpec(_Frozen):
     side_max: Annotated[int, Field(ge=1, le=8192)] = 4096
 
 
-class WeightsSource(_Frozen):
-    """Where a model's real weights come from: a hub repository at a pinned revision."""
+class HubSource(_Frozen):
+    """A repository on the Hugging Face hub, at a pinned commit.
 
-    hub_id: str
+    ``layout`` is ``pipeline`` (diffusers' index and folders) or ``model`` (one configuration
+    and its weights); ``variant`` names a precision's files. Of any source, ``only_with`` are
+    the card's options with which it is needed at all.
+    """
+
+    hub_id: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    layout: Literal["pipeline", "model"] = "model"
     variant: str | None = None
-    vae_hub_id: str | None = None
-    vae_revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    only_with: dict[str, str] = {}
+
+
+class FileSource(_Frozen):
+    """A single file that a project publishes, and the SHA-256 without which it is not used.
+
+    ``torch`` (a pickled checkpoint) and ``torchscript`` are converted to safetensors when they
+    are fetched; no engine opens them.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https://[^/]+/.*[^/]$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    format: Literal["onnx", "safetensors", "torch", "torchscript"]
+    only_with: dict[str, str] = {}
+
+
+def _source_kind(value: Any) -> str:
+    has_url = "url" in value if isinstance(value, dict) else hasattr(value, "url")
+    return "file" if has_url else "hub"
+
+
+Source = Annotated[
+    Annotated[HubSource, Tag("hub")] | Annotated[FileSource, Tag("file")],
+    Discriminator(_source_kind),
+]
 
 
 class ModelCard(_Frozen):
@@ -89,8 +127,9 @@ class ModelCard(_Frozen):
     ``vram_gb`` is device memory in GiB, ``typical_s`` the (fast, slow) seconds of one job
     on a data-centre GPU, ``soft_limit_s``/``hard_limit_s`` when a run is stopped/killed.
     ``needs_one_of`` names inputs and parameters of which a request gives at least one;
-    ``options`` are the engine's own settings; ``made_by`` and ``made_by_tiny`` say what
-    truly makes the output, with real weights and in the tiny profile.
+    ``weights`` are the parts of the real weights by name (``pipeline`` is the one that lies in
+    the model's own folder); ``options`` are the engine's own settings; ``made_by`` and
+    ``made_by_tiny`` say what truly makes the output, with real weights and in the tiny profile.
     """
 
     id: Identifier
@@ -108,7 +147,7 @@ class ModelCard(_Frozen):
     created: date
     license: str
     non_commercial: bool
-    weights: WeightsSource
+    weights: dict[Identifier, Source]
     params: dict[str, ParamSpec]
     inputs: dict[str, InputSpec] = {}
     needs_one_of: tuple[str, ...] = ()
@@ -126,6 +165,9 @@ class ModelCard(_Frozen):
             raise ValueError(f"{min(doubled)!r} is both a parameter and an input")
         if strangers := set(self.needs_one_of) - self.params.keys() - self.inputs.keys():
             raise ValueError(f"needs_one_of names {min(strangers)!r}, which is not there")
+        for part, source in self.weights.items():
+            if unknown := source.only_with.keys() - self.options.keys():
+                raise ValueError(f"weights.{part} asks for {min(unknown)!r}, which is no option")
         return self
 
     def served_by(self, weights: str) -> str:

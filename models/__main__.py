@@ -1,28 +1,38 @@
-"""``python -m models pull|check``: a model's files, for `farm models`, which imports no engine.
+"""``python -m models pull|check``: models' files, for `farm models`, which imports no engine.
 
-Reads one JSON object on stdin, ``{"weights": …, "cache": folder, "models": {id: source, …}}``,
-and writes one JSON line a model on stdout: ``{"id": …, "ok": …, "message": …}``. Exits 0 when
-all are ok.
+Reads one JSON object on stdin, ``{"weights": …, "cache": folder, "models": [{"id": …,
+"served_by": …, "options": {…}, "sources": {part: {…}}}, …]}``, and writes one JSON line a model
+on stdout: ``{"id": …, "ok": …, "message": …}``. Exits 0 when all are ok.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from farm.errors import FarmError
-from models.weights import pull, resolve
+from models import weights
+from models.base import EngineSetup, Source
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _Repository:
     hub_id: str
     revision: str
+    layout: str
     variant: str | None = None
-    vae_hub_id: str | None = None
-    vae_revision: str | None = None
+    only_with: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    url: str
+    sha256: str
+    format: str
+    only_with: dict[str, str] = field(default_factory=dict)
 
 
 def main() -> int:
@@ -33,21 +43,36 @@ def main() -> int:
         return 2
     request = json.load(sys.stdin)
     failed = 0
-    for model_id, fields in request["models"].items():
-        source = _Source(**fields)
+    for model in request["models"]:
+        setup = EngineSetup(
+            model_id=model["id"],
+            weights=request["weights"],
+            sources={part: _source(fields) for part, fields in model["sources"].items()},
+            options=model["options"],
+            served_by=model["served_by"],
+            cache=Path(request["cache"]),
+        )
         try:
-            if action == "pull":
-                path = pull(model_id, source)
-            else:
-                cache = Path(request["cache"])
-                path = resolve(model_id, request["weights"], source, cache).path
+            found = weights.pull(setup) if action == "pull" else weights.check(setup)
         except FarmError as error:
             failed += 1
-            answer = {"id": model_id, "ok": False, "message": str(error)}
+            answer = {"id": setup.model_id, "ok": False, "message": str(error)}
         else:
-            answer = {"id": model_id, "ok": True, "message": str(path)}
+            answer = {"id": setup.model_id, "ok": True, "message": _places(setup, found)}
         print(json.dumps(answer), flush=True)
     return 1 if failed else 0
+
+
+def _source(fields: dict[str, Any]) -> Source:
+    return _File(**fields) if "url" in fields else _Repository(**fields)
+
+
+def _places(setup: EngineSetup, found: dict[str, Path]) -> str:
+    if not found:
+        return f"{setup.served_by} needs no weights"
+    if len(found) == 1:
+        return str(next(iter(found.values())))
+    return ", ".join(f"{part} in {path}" for part, path in found.items())
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from farm.errors import EngineFault, FarmError, OutOfMemory
 from farm.types import Artifact, OnStep, RunRequest
@@ -21,15 +21,19 @@ from farm.types import Artifact, OnStep, RunRequest
 CPU = "cpu"
 FIRST_GPU = "cuda:0"
 """A worker owns one GPU; which one is CUDA_VISIBLE_DEVICES' affair."""
+HUB = "hub"
+TINY = "tiny"
+"""The two settings of where weights come from that are no folder."""
 
 Interrupts = tuple[type[Exception], ...]
 
 
-class WeightsSource(Protocol):
-    """Where a model's real weights come from: a hub repository at a pinned commit.
+class HubSource(Protocol):
+    """A hub repository at a pinned commit.
 
-    ``variant`` names a precision's files (``fp16``), ``vae_hub_id`` a VAE that replaces the
-    repository's own.
+    ``variant`` names a precision's files (``fp16``); ``layout`` is ``pipeline`` (diffusers'
+    index and folders) or ``model`` (one configuration and its weights). Of any source,
+    ``only_with`` are the card's options with which it is used at all.
     """
 
     @property
@@ -39,30 +43,64 @@ class WeightsSource(Protocol):
     @property
     def variant(self) -> str | None: ...
     @property
-    def vae_hub_id(self) -> str | None: ...
+    def layout(self) -> str: ...
     @property
-    def vae_revision(self) -> str | None: ...
+    def only_with(self) -> Mapping[str, str]: ...
+
+
+@runtime_checkable
+class FileSource(Protocol):
+    """A single file under a URL, of which the SHA-256 is known.
+
+    ``format`` is ``onnx``, ``safetensors``, or one that is converted to safetensors when it is
+    fetched: ``torch`` (a pickled checkpoint) and ``torchscript``.
+    """
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def only_with(self) -> Mapping[str, str]: ...
+
+
+Source = HubSource | FileSource
+
+
+class Card(Protocol):
+    """What the registry reads of a model's card: its id, the parts of its weights by name, the
+    engine's own settings, and what truly makes the output."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def weights(self) -> Mapping[str, Source]: ...
+    @property
+    def options(self) -> Mapping[str, str]: ...
+
+    def served_by(self, weights: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSetup:
     """What an engine is made from.
 
-    ``weights`` is ``hub``, ``tiny``, or a folder with one folder per model id; ``cache`` is
-    where the tiny checkpoints are kept. ``interrupts`` are exceptions of the caller's that
-    may arrive in the middle of a call (a time limit's signal); they pass through unchanged.
+    ``weights`` is ``hub``, ``tiny``, or a folder with one folder per model id; ``sources`` are
+    the parts of the real weights, ``options`` the card's settings for the engine. ``cache`` is
+    where tiny checkpoints and fetched files are kept. ``interrupts`` are exceptions of the
+    caller's that may arrive in the middle of a call (a time limit's signal); they pass through
+    unchanged.
     """
 
     model_id: str
     weights: str
-    source: WeightsSource
+    sources: Mapping[str, Source]
+    options: Mapping[str, str]
+    served_by: str
     cache: Path
     interrupts: Interrupts = ()
-
-    @property
-    def served_by(self) -> str:
-        """The model id, with ``-tiny`` where the weights are the built-in random ones."""
-        return f"{self.model_id}-tiny" if self.weights == "tiny" else self.model_id
 
 
 class Engine(Protocol):
@@ -71,7 +109,7 @@ class Engine(Protocol):
     The order is ``load``, any number of ``run``, ``unload``; then ``load`` again, if wanted.
     An engine is usable after any ``run`` that raised.
 
-    ``served_by`` says what truly makes the output (``sdxl``, or ``sdxl-tiny``).
+    ``served_by`` says what truly makes the output (``sdxl``, or ``sdxl-tiny``; ``grabcut``).
     ``resident_bytes`` is the device memory that ``load`` took, 0 while unloaded.
     """
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import cast
 
 from farm.errors import ExtraMissing, SetupError
-from models.base import Engine, EngineSetup, Interrupts, WeightsSource
+from models.base import TINY, Card, Engine, EngineSetup, Interrupts
 
 _ENGINES = {
     "sdxl": "models.engines.sdxl:SdxlEngine",
     "flux-schnell": "models.engines.flux:FluxEngine",
 }
+# What serves the tiny profile, where that is another engine than the one of the real weights.
+_TWINS: dict[str, str] = {}
 
 
 def engine_ids() -> tuple[str, ...]:
@@ -22,27 +24,22 @@ def engine_ids() -> tuple[str, ...]:
 
 
 def create(
-    model_id: str,
-    weights: str,
-    source: WeightsSource,
-    *,
-    cache: Path | None = None,
-    interrupts: Interrupts = (),
+    card: Card, weights: str, *, cache: Path | None = None, interrupts: Interrupts = ()
 ) -> Engine:
     """The engine of a model, not yet loaded.
 
-    ``weights`` is ``hub``, ``tiny`` or a folder; ``source`` the card's pinned repository;
-    ``cache`` a folder for the tiny checkpoints (left out: one under the home folder);
-    ``interrupts`` exceptions that must pass through the engine unchanged.
+    ``weights`` is ``hub``, ``tiny`` or a folder; ``cache`` a folder for the tiny checkpoints
+    and fetched files (left out: one under the home folder); ``interrupts`` exceptions that
+    must pass through the engine unchanged.
 
     Raises:
-        SetupError: no engine has this id.
+        SetupError: no engine has the card's id.
         ExtraMissing: a package of the ``worker`` extra is not installed.
     """
-    target = _ENGINES.get(model_id)
+    target = (_TWINS.get(card.id) if weights == TINY else None) or _ENGINES.get(card.id)
     if target is None:
-        near = difflib.get_close_matches(model_id, _ENGINES, n=3, cutoff=0.4) or sorted(_ENGINES)
-        raise SetupError(f"No engine is called {model_id!r}. Known: {', '.join(near)}.")
+        near = difflib.get_close_matches(card.id, _ENGINES, n=3, cutoff=0.4) or sorted(_ENGINES)
+        raise SetupError(f"No engine is called {card.id!r}. Known: {', '.join(near)}.")
     module_name, _, class_name = target.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -51,13 +48,27 @@ def create(
         if package in ("", "farm", "models"):
             raise  # a slip of ours, not of the installation
         raise ExtraMissing(
-            f"The engine {model_id} needs the Python package {package!r}: "
+            f"The engine {card.id} needs the Python package {package!r}: "
             "install the worker extra with `pip install 'media-farm[worker]'`."
         ) from error
-    setup = EngineSetup(model_id, weights, source, cache or default_cache(), interrupts)
-    return cast(Engine, getattr(module, class_name)(setup))
+    return cast(Engine, getattr(module, class_name)(setup_of(card, weights, cache, interrupts)))
+
+
+def setup_of(
+    card: Card, weights: str, cache: Path | None = None, interrupts: Interrupts = ()
+) -> EngineSetup:
+    """What a card's engine is made from; see :func:`create`."""
+    return EngineSetup(
+        model_id=card.id,
+        weights=weights,
+        sources=card.weights,
+        options=card.options,
+        served_by=card.served_by(weights),
+        cache=cache or default_cache(),
+        interrupts=interrupts,
+    )
 
 
 def default_cache() -> Path:
-    """Where the tiny checkpoints are built when nobody says otherwise."""
+    """Where tiny checkpoints and fetched files are kept when nobody says otherwise."""
     return Path.home() / ".cache" / "media-farm"

@@ -61,9 +61,8 @@ class ChildSlot:
 def _residency(settings: Settings) -> Residency:
     def create(card: ModelCard) -> base.Engine:
         return registry.create(
-            card.id,
+            card,
             settings.weights,
-            card.weights,
             cache=settings.data / "weights",
             # A time limit's signal may arrive in the middle of a library's call.
             interrupts=(SoftTimeLimitExceeded,),

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from farm.catalog import Catalog, ModelCard
+from farm.catalog import Catalog, HubSource, ModelCard
 from farm.cli.common import data_option, json_option, show_rows
 from farm.config import Settings, load_settings
 from farm.errors import ExtraMissing, WeightsMissing
@@ -33,7 +33,7 @@ def list_(as_json: bool, data: Path | None) -> None:
     """List the catalogue's models."""
     settings = load_settings(data)
     rows = [_row(card, settings) for card in open_catalog(settings).models.values()]
-    columns = ("id", "type", "queue", "vram_gb", "typical_s", "license", "weights")
+    columns = ("id", "type", "served_by", "vram_gb", "typical_s", "license", "weights")
     show_rows(rows, columns, as_json=as_json, empty="The catalogue is empty.")
 
 
@@ -41,7 +41,7 @@ def list_(as_json: bool, data: Path | None) -> None:
 @click.argument("ids", nargs=-1, required=True, metavar="ID…")
 @data_option
 def pull(ids: Sequence[str], data: Path | None) -> None:
-    """Fetch models' weights from the hub, at the catalogue's pinned revisions."""
+    """Fetch models' weights, exactly those that the catalogue names."""
     settings = load_settings(data)
     failures = []
     for answer in ask_engines("pull", _chosen(open_catalog(settings), ids), settings):
@@ -82,7 +82,7 @@ def ask_engines(
         "weights": settings.weights,
         # Where the workers of this data folder keep what they build.
         "cache": str(settings.data / "weights"),
-        "models": {card.id: card.weights.model_dump() for card in cards},
+        "models": [_asked(card, settings) for card in cards],
     }
     with subprocess.Popen(
         [sys.executable, "-m", "models", action],
@@ -116,8 +116,27 @@ def _chosen(catalog: Catalog, ids: Sequence[str]) -> list[ModelCard]:
     return cards
 
 
+def _asked(card: ModelCard, settings: Settings) -> dict[str, Any]:
+    """What ``python -m models`` needs to know of a card."""
+    return {
+        "id": card.id,
+        "served_by": card.served_by(settings.weights),
+        "options": card.options,
+        "sources": _sources(card),
+    }
+
+
+def _sources(card: ModelCard) -> dict[str, Any]:
+    return {part: source.model_dump() for part, source in card.weights.items()}
+
+
 def _row(card: ModelCard, settings: Settings) -> dict[str, Any]:
-    places = {"tiny": "built-in tiny", "hub": card.weights.hub_id}
+    published = [
+        source.hub_id if isinstance(source, HubSource) else source.url.rpartition("/")[2]
+        for source in card.weights.values()
+    ]
+    more = f" and {len(published) - 1} more" if published[1:] else ""
+    places = {"tiny": "built-in tiny", "hub": f"{published[0]}{more}"}
     return {
         "id": card.id,
         "title": card.title,
@@ -129,7 +148,7 @@ def _row(card: ModelCard, settings: Settings) -> dict[str, Any]:
         "typical_s": list(card.typical_s),
         "license": card.license,
         "non_commercial": card.non_commercial,
-        "hub_id": card.weights.hub_id,
-        "revision": card.weights.revision,
+        "served_by": card.served_by(settings.weights),
+        "sources": _sources(card),
         "weights": places.get(settings.weights, f"{settings.weights}/{card.id}"),
     }

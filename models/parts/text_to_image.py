@@ -23,6 +23,8 @@ from models.parts import encoding, seeds, sizes
 from models.parts.image_params import ImageParams
 from models.parts.quiet import numpy_copy_warning_ignored, quieten
 
+VAE = "vae"
+"""The part of a card's weights that replaces the pipeline's own."""
 TILE_SIDE = 1024
 """Pictures longer than this on a side are decoded in overlapping tiles of this many pixels,
 which keeps the decoder's memory at that of the usual size."""
@@ -59,8 +61,7 @@ class TextToImageEngine(abc.ABC):
         try:
             with faults(self.served_by, "loading", setup.interrupts):
                 quieten()
-                found = weights.resolve(setup.model_id, setup.weights, setup.source, setup.cache)
-                self._pipeline = self._open(found, device)
+                self._pipeline = self._open(device)
                 self._resident_bytes = _tensor_bytes(self._pipeline)
         except BaseException:
             self.unload()  # half a model must not stay on the device
@@ -97,12 +98,15 @@ class TextToImageEngine(abc.ABC):
     def _arguments(self, pipeline: Any, params: ImageParams) -> dict[str, Any]:
         """The pipeline's own arguments, beside prompt, size, steps and generator."""
 
-    def _open(self, found: weights.Weights, device: str) -> Any:
+    def _open(self, device: str) -> Any:
+        setup = self._setup
+        found = weights.locate(setup, weights.PIPELINE)
         dtype = torch.float32 if device == CPU else self.gpu_dtype
         local = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
         parts: dict[str, Any] = {}
-        if found.vae_path is not None:
-            parts["vae"] = AutoencoderKL.from_pretrained(found.vae_path, **local)
+        if VAE in setup.sources:
+            vae = weights.locate(setup, VAE)
+            parts[VAE] = AutoencoderKL.from_pretrained(vae.path, variant=vae.variant, **local)
         pipeline: Any = self.pipeline_class.from_pretrained(
             found.path, variant=found.variant, **local, **self.options, **parts
         )

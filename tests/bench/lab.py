@@ -9,6 +9,6 @@ from tasks.registration import build, follow_worker
 
 _settings = load_settings()
 for _id in open_catalog(_settings).models:
-    registry._ENGINES[_id] = "tests.bench.engine:Nothing"
+    registry._ENGINES[_id] = registry._TWINS[_id] = "tests.bench.engine:Nothing"
 app, _slot = build(_settings)
 follow_worker(_slot)

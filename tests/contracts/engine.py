@@ -63,8 +63,8 @@ class EngineContract:
 
     @classmethod
     def create(cls, tiny_cache: Path) -> Engine:
-        source = built_in_catalog().models[cls.model_id].weights
-        return create(cls.model_id, "tiny", source, cache=tiny_cache, interrupts=(TimeIsUp,))
+        card = built_in_catalog().models[cls.model_id]
+        return create(card, "tiny", cache=tiny_cache, interrupts=(TimeIsUp,))
 
     @classmethod
     def request(cls, **changes: Any) -> RunRequest:

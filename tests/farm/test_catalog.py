@@ -178,7 +178,7 @@ def test_the_built_in_catalogue_is_read_once_and_is_what_its_file_says() -> None
         ("soft_limit_s = 300", "soft_limit_s = 330", "models.sdxl", "below hard_limit_s"),
         ("typical_s = [8, 13]", "typical_s = [13, 8]", "models.sdxl", "fast, slow"),
         ('queue = "gpu.sdxl"', 'queue = "celery"', "models.sdxl.queue", "pattern"),
-        ("462165984030d8", "main", "models.sdxl.weights.revision", "pattern"),
+        ("462165984030d8", "main", "models.sdxl.weights.pipeline.hub.revision", "pattern"),
         (
             "sdxl = { credits = 3 }",
             "sdxl = { credits = 3, by_resolution = { a = 1 } }",

@@ -6,8 +6,8 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,14 +15,38 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 @dataclass(frozen=True)
-class Source:
-    """A card's weights entry."""
+class Repository:
+    """A part of a card's weights that is a repository."""
 
     hub_id: str = "someone/model"
     revision: str = REVISION
+    layout: str = "pipeline"
     variant: str | None = None
-    vae_hub_id: str | None = None
-    vae_revision: str | None = None
+    only_with: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class File:
+    """A part of a card's weights that is a single file."""
+
+    url: str
+    sha256: str
+    format: str = "onnx"
+    only_with: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an engine is made from, without a catalogue."""
+
+    id: str = "sdxl"
+    weights: Mapping[str, Repository | File] = field(
+        default_factory=lambda: {"pipeline": Repository()}
+    )
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def served_by(self, weights: str) -> str:
+        return f"{self.id}-tiny" if weights == "tiny" else self.id
 
 
 @contextlib.contextmanager

@@ -11,19 +11,21 @@ import pytest
 from farm.catalog import built_in_catalog
 from farm.errors import ExtraMissing, SetupError
 from models import registry
+from tests.models.hub import Card
 
-SOURCE = built_in_catalog().models["sdxl"].weights
+CARDS = built_in_catalog().models
 
 
-def test_every_engine_can_be_created_unloaded(tmp_path: Path) -> None:
-    for model_id in registry.engine_ids():
-        made = registry.create(model_id, "hub", SOURCE, cache=tmp_path)
-        assert (made.served_by, made.resident_bytes) == (model_id, 0)
+@pytest.mark.parametrize("weights", ["hub", "tiny"])
+@pytest.mark.parametrize("model_id", ["sdxl", "flux-schnell"])
+def test_every_engine_can_be_created_unloaded(model_id: str, weights: str, tmp_path: Path) -> None:
+    made = registry.create(CARDS[model_id], weights, cache=tmp_path)
+    assert (made.served_by, made.resident_bytes) == (CARDS[model_id].served_by(weights), 0)
 
 
 def test_an_unknown_id_names_the_nearest() -> None:
     with pytest.raises(SetupError, match=r"'flux-schnel'.*flux-schnell"):
-        registry.create("flux-schnel", "tiny", SOURCE)
+        registry.create(Card("flux-schnel"), "tiny")
 
 
 @pytest.mark.parametrize("package", ["torch", "diffusers", "transformers"])
@@ -35,7 +37,7 @@ def test_a_missing_package_is_named_with_its_cure(
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ExtraMissing, match=rf"'{package}'.*pip install") as caught:
-        registry.create("sdxl", "tiny", SOURCE)
+        registry.create(CARDS["sdxl"], "tiny")
     assert str(caught.value).count(".") == 1
 
 

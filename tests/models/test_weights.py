@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,13 +12,25 @@ import pytest
 from huggingface_hub import constants
 
 import models.tiny.sdxl
-from farm.catalog import built_in_catalog
-from farm.errors import WeightsMissing
+from farm.catalog import FileSource, built_in_catalog
+from farm.errors import SetupError, WeightsMissing
 from models import registry, weights
+from models.weights import layout
 from tests.contracts.engine import EngineContract, ignore, pixels
-from tests.models.hub import REVISION, Source, hub
+from tests.models.hub import REVISION, Card, File, Repository
 
-WITH_VAE = Source(variant="fp16", vae_hub_id="someone/vae", vae_revision=REVISION)
+PLAIN = Card()
+WITH_VAE = Card(
+    weights={
+        "pipeline": Repository(variant="fp16"),
+        "vae": Repository("someone/vae", layout="model"),
+    }
+)
+TINY_PIPELINES = ("sdxl", "flux-schnell")
+
+
+def locate(card: Card, where: str, cache: Path, part: str = "pipeline") -> weights.Located:
+    return weights.locate(registry.setup_of(card, where, cache), part)
 
 
 class Small(EngineContract):
@@ -30,7 +41,7 @@ class Small(EngineContract):
 @pytest.fixture(scope="session")
 def tiny(tiny_cache: Path) -> Path:
     """The tiny SDXL checkpoint."""
-    return weights.resolve("sdxl", "tiny", Source(), tiny_cache).path
+    return locate(PLAIN, "tiny", tiny_cache).path
 
 
 def as_fp16(tiny: Path, target: Path) -> Path:
@@ -41,23 +52,27 @@ def as_fp16(tiny: Path, target: Path) -> Path:
     return target
 
 
-def test_the_catalogues_cards_are_sources_of_every_engine() -> None:
-    cards = built_in_catalog().models
-    for model_id in registry.engine_ids():
-        assert len(cards[model_id].weights.revision) == 40
+def test_every_part_of_every_card_is_pinned() -> None:
+    for card in built_in_catalog().models.values():
+        assert card.weights, card.id
+        for source in card.weights.values():
+            pin = source.sha256 if isinstance(source, FileSource) else source.revision
+            assert len(set(pin)) > 6, pin  # no row of zeros
 
 
 def test_the_tiny_recipes_give_the_same_bytes_in_every_process(
     tmp_path: Path, tiny_cache: Path
 ) -> None:
     code = (
-        "import sys, pathlib; from models import registry, weights\n"
-        "for model_id in registry.engine_ids(): "
-        "weights.resolve(model_id, 'tiny', None, pathlib.Path(sys.argv[1]))"
+        "import sys, pathlib; from models.weights import tiny\n"
+        "for model_id in sys.argv[2:]: "
+        "tiny.built(model_id, 'pipeline', pathlib.Path(sys.argv[1]))"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=120, check=True)
-    for model_id in registry.engine_ids():
-        ours = weights.resolve(model_id, "tiny", Source(), tiny_cache).path
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), *TINY_PIPELINES], timeout=120, check=True
+    )
+    for model_id in TINY_PIPELINES:
+        ours = locate(Card(model_id), "tiny", tiny_cache).path
         files = sorted(file.relative_to(ours) for file in ours.rglob("*") if file.is_file())
         assert len(files) >= 12
         for file in files:
@@ -66,7 +81,7 @@ def test_the_tiny_recipes_give_the_same_bytes_in_every_process(
 
 def test_a_built_checkpoint_is_kept(tiny: Path, tiny_cache: Path) -> None:
     before = tiny.stat().st_ino
-    assert weights.resolve("sdxl", "tiny", Source(), tiny_cache).path.stat().st_ino == before
+    assert locate(PLAIN, "tiny", tiny_cache).path.stat().st_ino == before
 
 
 def test_losing_the_race_to_build_uses_the_winners(
@@ -79,7 +94,7 @@ def test_losing_the_race_to_build_uses_the_winners(
         shutil.copytree(tiny, winner)
 
     monkeypatch.setattr(models.tiny.sdxl, "build", build_while_another_finishes)
-    assert weights.resolve("sdxl", "tiny", Source(), tmp_path).path == winner
+    assert locate(PLAIN, "tiny", tmp_path).path == winner
     assert list(tmp_path.iterdir()) == [winner]
 
 
@@ -92,7 +107,7 @@ def test_a_build_that_breaks_leaves_nothing_behind(
 
     monkeypatch.setattr(models.tiny.sdxl, "build", full)
     with pytest.raises(OSError, match="No space"):
-        weights.resolve("sdxl", "tiny", Source(), tmp_path)
+        locate(PLAIN, "tiny", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -100,18 +115,18 @@ def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
     with pytest.raises(WeightsMissing, match=str(blocked / "cache")):
-        weights.resolve("sdxl", "tiny", Source(), blocked / "cache")
+        locate(PLAIN, "tiny", blocked / "cache")
 
 
 def test_a_model_without_a_recipe_says_so(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match=r"no tiny checkpoint of dall-e"):
-        weights.resolve("dall-e", "tiny", Source(), tmp_path)
+        locate(Card("dall-e"), "tiny", tmp_path)
 
 
 @pytest.mark.usefixtures("no_network")
 def test_tiny_engines_never_touch_the_network(tmp_path: Path) -> None:
-    for model_id in registry.engine_ids():
-        made = registry.create(model_id, "tiny", Source(), cache=tmp_path)
+    for model_id in TINY_PIPELINES:
+        made = registry.create(built_in_catalog().models[model_id], "tiny", cache=tmp_path)
         made.load("cpu")
         assert made.resident_bytes > 0, f"{model_id} loaded nothing"
         made.unload()
@@ -123,24 +138,22 @@ def test_a_folder_is_loaded_like_the_tiny_checkpoint(
 ) -> None:
     shutil.copytree(tiny, tmp_path / "plain" / "sdxl")
     as_fp16(tiny, tmp_path / "variant" / "sdxl")
-    expected = weights.resolve("sdxl", "tiny", Source(), tiny_cache)
-    made = registry.create("sdxl", "tiny", Source(), cache=tiny_cache)
+    made = registry.create(PLAIN, "tiny", cache=tiny_cache)
     pictures = []
     for place in ("plain", "variant", ""):
         if place:
             where = str(tmp_path / place)
-            made = registry.create("sdxl", where, WITH_VAE, cache=tmp_path / "unused")
+            made = registry.create(WITH_VAE, where, cache=tmp_path / "unused")
             assert made.served_by == "sdxl"
         made.load("cpu")
         pictures.append(pixels(made.run(Small.request(), ignore)[0]).tobytes())
         made.unload()
     assert len(set(pictures)) == 1
-    assert expected.variant is None
 
 
 def test_a_missing_folder_is_named_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match=rf"{tmp_path}/sdxl.*FARM_WEIGHTS"):
-        weights.resolve("sdxl", str(tmp_path), Source(), tmp_path)
+        locate(PLAIN, str(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +173,7 @@ def test_a_checkpoint_that_is_not_whole_names_the_place(
     shutil.copytree(tiny, tmp_path / "sdxl")
     (tmp_path / "sdxl" / file).unlink()
     with pytest.raises(WeightsMissing, match=str(tmp_path / "sdxl" / Path(file).parent)):
-        weights.resolve("sdxl", str(tmp_path), Source(), tmp_path)
+        locate(PLAIN, str(tmp_path), tmp_path)
 
 
 def test_a_missing_shard_is_named(tmp_path: Path, tiny: Path) -> None:
@@ -172,14 +185,14 @@ def test_a_missing_shard_is_named(tmp_path: Path, tiny: Path) -> None:
     index = json.dumps({"weight_map": shards})
     stem.with_suffix(".safetensors.index.json").write_text(index)
     with pytest.raises(WeightsMissing, match="00002-of-00002"):
-        weights.check(path)
+        layout.check_pipeline(path, None)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe\x00"])
 def test_an_index_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model_index.json").write_bytes(content)
     with pytest.raises(WeightsMissing, match=r"model_index\.json"):
-        weights.check(tmp_path)
+        layout.check_pipeline(tmp_path, None)
 
 
 def test_files_that_are_no_safetensors_are_not_loaded(tmp_path: Path, tiny: Path) -> None:
@@ -188,7 +201,7 @@ def test_files_that_are_no_safetensors_are_not_loaded(tmp_path: Path, tiny: Path
         path / "vae" / "diffusion_pytorch_model.bin"
     )
     with pytest.raises(WeightsMissing, match="no safetensors file"):
-        weights.check(path)
+        layout.check_pipeline(path, None)
 
 
 def cached(root: Path, hub_id: str, tree: Path) -> None:
@@ -204,7 +217,7 @@ def test_the_hubs_cache_is_used_offline_with_the_replaced_vae(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     variant = as_fp16(tiny, tmp_path / "fp16")
     shutil.rmtree(variant / "vae")
-    made = registry.create("sdxl", "hub", WITH_VAE, cache=tmp_path / "unused")
+    made = registry.create(WITH_VAE, "hub", cache=tmp_path / "unused")
     with pytest.raises(WeightsMissing, match="farm models pull sdxl"):
         made.load("cpu")
     cached(tmp_path / "hub", "someone/model", variant)
@@ -216,52 +229,79 @@ def test_the_hubs_cache_is_used_offline_with_the_replaced_vae(
     made.unload()
 
 
-def pull(
-    endpoint: str, home: Path, source: Source, **settings: str
-) -> subprocess.CompletedProcess[str]:
-    """Fetch in a process of its own: the hub's address is read when its library is imported."""
-    code = (
-        "from models.weights import pull\n"
-        "from farm.errors import FarmError\n"
-        "from tests.models.hub import Source\n"
-        f"try: print(pull('sdxl', {source!r}))\n"
-        "except FarmError as error: print(type(error).__name__, error)"
-    )
-    set_here = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PYTHONPATH": os.getcwd()}
-    set_here |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True, text=True, timeout=120, check=True, env=kept | set_here | settings,
-    )  # fmt: skip
+def test_a_part_that_the_card_does_not_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="names no weights 'refiner', only pipeline, vae"):
+        locate(WITH_VAE, "hub", tmp_path, "refiner")
 
 
-def test_pull_fetches_one_precision_and_nothing_else(tmp_path: Path, tiny: Path) -> None:
-    published = as_fp16(tiny, tmp_path / "published")
-    (published / "everything.safetensors").write_bytes(b"a second copy of the whole model")
-    (published / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"float32")
-    (published / "unet" / "model.onnx").write_bytes(b"another runtime's")
-    (published / "unet" / "diffusion_pytorch_model.fp16.bin").write_bytes(b"a pickle")
-    with hub({"someone/model": published, "someone/vae": tiny / "vae"}) as url:
-        done = pull(url, tmp_path / "home", WITH_VAE)
-    path = Path(done.stdout.strip())
-    assert path.is_dir(), (done.stdout, done.stderr)
-    got = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
-    offered = {str(file.relative_to(published)) for file in published.rglob("*") if file.is_file()}
-    unwanted = {"everything.safetensors", "unet/diffusion_pytorch_model.safetensors"}
-    unwanted |= {"unet/model.onnx", "unet/diffusion_pytorch_model.fp16.bin"}
-    unwanted |= {file for file in offered if file.startswith("vae/")}
-    assert got == offered - unwanted
-    assert weights.check(path, "fp16", without=("vae",)) == path
+def test_the_tiny_vae_is_the_tiny_pipelines_own(tiny: Path, tiny_cache: Path) -> None:
+    assert locate(WITH_VAE, "tiny", tiny_cache, "vae").path == tiny / "vae"
 
 
-def test_pull_says_how_to_pass_a_licence_gate(tmp_path: Path, tiny: Path) -> None:
-    with hub({"someone/model": tiny}, gated=True) as url:
-        done = pull(url, tmp_path / "home", Source())
-    assert done.stdout.startswith("SetupError")
-    assert "hf auth login" in done.stdout
+@pytest.mark.parametrize(
+    ("names", "wanted", "found"),
+    [
+        (["model.safetensors"], None, None),
+        (["model.safetensors", "model.fp16.safetensors"], "fp16", "fp16"),
+        (["model.safetensors", "model.fp16.safetensors"], None, None),
+        (["model.safetensors"], "fp16", None),
+        (["diffusion_pytorch_model.fp16.safetensors"], None, "fp16"),
+        (["model.fp16-00001-of-00002.safetensors"], "fp16", "fp16"),
+        (["model-00001-of-00002.fp16.safetensors"], "fp16", "fp16"),
+        (["model-00001-of-00002.safetensors"], "fp16", None),
+        (["optimizer.fp16.safetensors"], "fp16", None),
+        ([], "fp16", None),
+    ],
+)
+def test_a_folders_precision_is_what_is_in_it(
+    tmp_path: Path, names: list[str], wanted: str | None, found: str | None
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert layout.variant_in(tmp_path, "model", wanted) == found
 
 
-def test_pull_without_a_network_says_so(tmp_path: Path) -> None:
-    done = pull("http://127.0.0.1:9", tmp_path / "home", Source(), HF_HUB_OFFLINE="1")
-    assert done.stdout.startswith("SetupError The weights of sdxl could not be fetched")
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [("onnx", "net.onnx"), ("torch", "net.safetensors"), ("torchscript", "net.safetensors")],
+)
+def test_a_file_of_a_folder_is_named_after_its_part(tmp_path: Path, format: str, name: str) -> None:
+    card = Card("cutter", {"net": File("https://somewhere/a/best.pth", "0" * 64, format)})
+    where = tmp_path / "cutter" / name
+    with pytest.raises(WeightsMissing, match=rf"no file {where}. Put best.pth.* there") as caught:
+        locate(card, str(tmp_path), tmp_path, "net")
+    assert ("converted to safetensors" in str(caught.value)) == (format != "onnx")
+    where.parent.mkdir()
+    where.touch()
+    assert locate(card, str(tmp_path), tmp_path, "net").path == where
+
+
+def test_a_repository_that_is_no_pipeline_lies_in_a_folder_of_its_own(
+    tmp_path: Path, tiny: Path
+) -> None:
+    card = Card("finder", {"detector": Repository("someone/dino", layout="model")})
+    shutil.copytree(tiny / "text_encoder", tmp_path / "finder" / "detector")
+    found = locate(card, str(tmp_path), tmp_path, "detector")
+    assert found == weights.Located(tmp_path / "finder" / "detector")
+    (found.path / "config.json").unlink()
+    with pytest.raises(WeightsMissing, match=r"config\.json is missing"):
+        locate(card, str(tmp_path), tmp_path, "detector")
+
+
+def test_only_the_parts_that_the_options_ask_for_are_checked(tmp_path: Path) -> None:
+    small, large = {"finder": "small"}, {"finder": "large"}
+    parts = {
+        "always": File("https://somewhere/a.onnx", "0" * 64),
+        "few": File("https://somewhere/b.onnx", "0" * 64, only_with=small),
+        "many": File("https://somewhere/c.onnx", "0" * 64, only_with=large),
+    }
+    (tmp_path / "hole").mkdir()
+    for part in ("always", "few"):
+        (tmp_path / "hole" / f"{part}.onnx").touch()
+    setups = [
+        registry.setup_of(Card("hole", parts, options), str(tmp_path), tmp_path)
+        for options in (small, large)
+    ]
+    assert set(weights.check(setups[0])) == {"always", "few"}
+    with pytest.raises(WeightsMissing, match=r"many\.onnx"):
+        weights.check(setups[1])
