@@ -13,9 +13,19 @@ from models.base import TINY, Card, Engine, EngineSetup, Interrupts
 _ENGINES = {
     "sdxl": "models.engines.sdxl:SdxlEngine",
     "flux-schnell": "models.engines.flux:FluxEngine",
+    "remove-background": "models.engines.birefnet:BirefnetEngine",
+    "replace-background": "models.engines.sdxl_inpaint:SceneEngine",
+    "restore-face": "models.engines.face_restorer:FaceRestorerEngine",
+    "remove-object": "models.engines.lama:LamaEngine",
+    "upscale-4x": "models.engines.realesrgan:RealEsrganEngine",
 }
 # What serves the tiny profile, where that is another engine than the one of the real weights.
-_TWINS: dict[str, str] = {}
+_TWINS = {
+    "remove-background": "models.engines.grabcut:GrabcutEngine",
+    "restore-face": "models.engines.denoise:DenoiseEngine",
+    "remove-object": "models.engines.telea:TeleaEngine",
+    "upscale-4x": "models.engines.lanczos:LanczosEngine",
+}
 
 
 def engine_ids() -> tuple[str, ...]:

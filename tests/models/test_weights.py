@@ -305,3 +305,9 @@ def test_only_the_parts_that_the_options_ask_for_are_checked(tmp_path: Path) -> 
     assert set(weights.check(setups[0])) == {"always", "few"}
     with pytest.raises(WeightsMissing, match=r"many\.onnx"):
         weights.check(setups[1])
+
+
+def test_a_twin_without_weights_has_nothing_to_check(tmp_path: Path) -> None:
+    card = built_in_catalog().models["upscale-4x"]
+    assert weights.check(registry.setup_of(card, "tiny", tmp_path)) == {}
+    assert list(tmp_path.iterdir()) == []
