@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import time
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api import catalogue, docs, errors, limits, ops, outputs
 from api.auth import UNKNOWN, Gatekeeper, Policy, policy_of
+from api.bodies import finish_reading
 from api.log import Access
 from api.metrics import Metrics
 from api.rates import Rate
@@ -22,6 +24,8 @@ from api.storefronts import DIALECTS
 from farm.config import Settings
 
 _REQUEST_ID_MAX = 64
+_LEFTOVER_S = 5.0
+"""How long the rest of a refused upload is waited for."""
 _HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
@@ -68,7 +72,8 @@ def _add_routes(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
     specs = {dialect.id: docs.specification(dialect, public_url) for dialect in DIALECTS}
     for dialect in DIALECTS:
         app.register_blueprint(dialect.blueprint(runtime, specs[dialect.id]))
-    app.register_blueprint(catalogue.blueprint(runtime, list(specs.values()), DIALECTS[0].id))
+    shapes = [(specs[dialect.id], dialect.problem) for dialect in DIALECTS]
+    app.register_blueprint(catalogue.blueprint(runtime, shapes, DIALECTS[0].id))
     app.register_blueprint(outputs.blueprint(runtime))
     app.register_blueprint(docs.blueprint(specs))
     app.register_blueprint(ops.blueprint(runtime, metrics))
@@ -99,8 +104,12 @@ def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
         if refusal is not None:
             raise refusal
 
+    leftover_max = 2 * runtime.settings.body_bytes_max
+
     def after(response: Response) -> Response:
         request = current_request()
+        if response.status_code >= HTTPStatus.BAD_REQUEST and request.principal is not None:
+            finish_reading(request, leftover_max, time.monotonic() + _LEFTOVER_S)
         _add_headers(response, request, limits.standing(limiter, leases))
         status = response.status_code
         seconds = time.perf_counter() - request.started

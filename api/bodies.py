@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from api.request import FarmRequest
 from farm.errors import FieldError, InvalidRequest, Malformed, TooLarge
 from farm.parameters import type_name
+
+_PIECE_BYTES = 64 * 1024
 
 
 def read_object(request: FarmRequest, bytes_max: int) -> dict[str, Any]:
@@ -19,9 +22,8 @@ def read_object(request: FarmRequest, bytes_max: int) -> dict[str, Any]:
         InvalidRequest: a field appears more than once.
         TooLarge: more than ``bytes_max``.
     """
-    mimetype = request.mimetype
-    if mimetype != "application/json" and not mimetype.endswith("+json"):
-        given = f"not {mimetype[:80]}" if mimetype else "which is missing"
+    if not is_json(request):
+        given = f"not {request.mimetype[:80]}" if request.mimetype else "which is missing"
         raise Malformed(f"Send the body as JSON with Content-Type: application/json, {given}.")
     data = _read(request, bytes_max)
     try:
@@ -43,6 +45,11 @@ def read_object(request: FarmRequest, bytes_max: int) -> dict[str, Any]:
     return body
 
 
+def is_json(request: FarmRequest) -> bool:
+    """Whether the body is said to be JSON."""
+    return request.mimetype == "application/json" or request.mimetype.endswith("+json")
+
+
 def _read(request: FarmRequest, bytes_max: int) -> bytes:
     # One byte more than allowed is asked for: a chunked body that is too long would otherwise
     # be cut at the limit without a word.
@@ -56,6 +63,27 @@ def _read(request: FarmRequest, bytes_max: int) -> bytes:
     if not data:
         raise Malformed("The request has no body. Send a JSON object.")
     return data
+
+
+def finish_reading(request: FarmRequest, bytes_max: int, until: float) -> None:
+    """Read what is left of a body that was refused before it was read, and drop it.
+
+    Who sends an upload mostly looks for the answer only afterwards; a server that hangs up on
+    the way is to them a broken connection, and no answer at all.
+
+    Args:
+        bytes_max: the most that is read; a body that is longer loses its connection.
+        until: the monotonic second after which no more is read.
+    """
+    if "wsgi.input_terminated" not in request.environ:
+        return
+    stream, left = request.environ["wsgi.input"], bytes_max
+    try:
+        while left > 0 and time.monotonic() < until and (piece := stream.read(_PIECE_BYTES)):
+            left -= len(piece)
+    except (OSError, ValueError):
+        # The client is gone, or sends no body that can be read: it has no use for an answer.
+        return
 
 
 class _Doubled(dict[str, Any]):

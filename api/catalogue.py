@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time
 from typing import Any
 
 from flask import Blueprint, Response
 from pydantic import BaseModel, Field
-from spectree import Response as Answers
 from spectree import SpecTree
 
 from api.auth import Access, needs
+from api.docs import Answers
 from api.replies import json_reply
 from api.request import current_request
 from api.runtime import Runtime
-from farm.catalog import Catalog, ModelCard, ParamSpec, Price
+from api.typical import TypicalSeconds
+from farm import views
+from farm.catalog import Catalog, InputSpec, ModelCard, ParamSpec, Price
 from farm.errors import NotFound
+
+FORMATS = ("jpeg", "png", "webp")
 
 
 class Model(BaseModel):
@@ -31,9 +35,15 @@ class Model(BaseModel):
     operation: str
     credits: float
     endpoint: str
-    seconds_typical: list[float]
-    limits: dict[str, Any]
-    served_by: str
+    seconds_typical: float = Field(
+        description="The median of the last 50 here; before the first, the middle of the range."
+    )
+    seconds_range: list[float] = Field(description="Fast and slow, on a data-centre GPU.")
+    limits: dict[str, Any] = Field(description="What each field may be, pictures included.")
+    needs_one_of: list[str] | None = Field(
+        default=None, description="Fields of which a request gives at least one."
+    )
+    served_by: str = Field(description="What truly makes the output.")
     aliases: list[str]
     license: str
     non_commercial: bool
@@ -46,19 +56,26 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
-def blueprint(runtime: Runtime, specs: Sequence[SpecTree], public_storefront: str) -> Blueprint:
+def blueprint(
+    runtime: Runtime,
+    specs: Sequence[tuple[SpecTree, type[BaseModel]]],
+    public_storefront: str,
+) -> Blueprint:
     """The two paths, documented in every storefront's specification.
 
     Args:
+        specs: each specification with the shape of its storefront's errors.
         public_storefront: whose prices are shown to callers without a key.
     """
     routes = Blueprint("models", __name__)
     catalog, weights = runtime.services.catalog, runtime.settings.weights
-    listed = {name: encode_models(catalog, name, weights) for name in catalog.storefronts}
+    db = runtime.services.db
+    typical = TypicalSeconds(lambda: views.typical_seconds(db))
 
     def list_for_caller() -> dict[str, Any]:
         principal = current_request().principal
-        return listed[principal.storefront if principal else public_storefront]
+        storefront = principal.storefront if principal else public_storefront
+        return encode_models(catalog, storefront, weights, typical.by_model())
 
     @needs(Access.PUBLIC)
     def list_models() -> Response:
@@ -73,25 +90,33 @@ def blueprint(runtime: Runtime, specs: Sequence[SpecTree], public_storefront: st
             raise NotFound("No such model. GET /v1/models lists those there are.")
         return json_reply(found)
 
-    for spec in specs:
-        many = Answers(HTTP_200=ModelList)
-        one = Answers(HTTP_200=Model, HTTP_404=None)
-        list_models = spec.validate(resp=many, tags=["Models"], skip_validation=True)(list_models)
-        get_model = spec.validate(resp=one, tags=["Models"], skip_validation=True)(get_model)
+    tags = ["Models"]
+    for spec, problem in specs:
+        errors: dict[str, Any] = {f"HTTP_{status}": problem for status in (401, 403, 429, 503)}
+        many = Answers(HTTP_200=ModelList, **errors)
+        one = Answers(HTTP_200=Model, HTTP_404=problem, **errors)
+        list_models = spec.validate(resp=many, tags=tags, skip_validation=True)(list_models)
+        get_model = spec.validate(resp=one, tags=tags, skip_validation=True)(get_model)
     routes.add_url_rule("/v1/models", view_func=list_models)
     routes.add_url_rule("/v1/models/<path:model_id>", view_func=get_model)
     return routes
 
 
-def encode_models(catalog: Catalog, storefront: str, weights: str) -> dict[str, Any]:
+def encode_models(
+    catalog: Catalog, storefront: str, weights: str, seconds: Mapping[str, float]
+) -> dict[str, Any]:
     """Every model and operation that a storefront sells, with its prices there.
 
     Args:
         weights: the setting that says where workers take weights from; ``served_by`` tells.
+        seconds: what the models took here, by id, as far as that is known.
     """
     prices = catalog.storefronts[storefront].prices
-    cards = catalog.offered(storefront)
-    return {"object": "list", "data": [_model(card, prices[card.id], weights) for card in cards]}
+    models = [
+        _model(card, prices[card.id], weights, seconds.get(card.id))
+        for card in catalog.offered(storefront)
+    ]
+    return {"object": "list", "data": models}
 
 
 def find_model(listed: dict[str, Any], name: str) -> dict[str, Any] | None:
@@ -100,8 +125,10 @@ def find_model(listed: dict[str, Any], name: str) -> dict[str, Any] | None:
     return next((m for m in models if name == m["id"] or name in m["aliases"]), None)
 
 
-def _model(card: ModelCard, price: Price, weights: str) -> dict[str, Any]:
-    return {
+def _model(card: ModelCard, price: Price, weights: str, measured_s: float | None) -> dict[str, Any]:
+    limits = {name: _picture(spec) for name, spec in card.inputs.items()}
+    limits |= {name: _limit(spec) for name, spec in card.params.items() if not spec.unused}
+    model = {
         "id": card.id,
         "object": "model",
         "created": int(datetime.combine(card.created, time(), UTC).timestamp()),
@@ -111,13 +138,15 @@ def _model(card: ModelCard, price: Price, weights: str) -> dict[str, Any]:
         "operation": card.operation,
         **_price(price),
         "endpoint": card.endpoint,
-        "seconds_typical": list(card.typical_s),
-        "limits": {name: _limit(spec) for name, spec in card.params.items() if not spec.unused},
-        "served_by": f"{card.id}-tiny" if weights == "tiny" else card.id,
+        "seconds_typical": round(sum(card.typical_s) / 2 if measured_s is None else measured_s, 3),
+        "seconds_range": list(card.typical_s),
+        "limits": limits,
+        "served_by": card.served_by(weights),
         "aliases": list(card.aliases),
         "license": card.license,
         "non_commercial": card.non_commercial,
     }
+    return model | {"needs_one_of": list(card.needs_one_of)} if card.needs_one_of else model
 
 
 def _price(price: Price) -> dict[str, Any]:
@@ -129,6 +158,17 @@ def _price(price: Price) -> dict[str, Any]:
         return {"credits": tiers[0]["credits"], "credits_by_duration": tiers}
     book = {name: float(credits) for name, credits in price.by_resolution.items()}
     return {"credits": min(book.values()), "credits_by_resolution": book}
+
+
+def _picture(spec: InputSpec) -> dict[str, Any]:
+    """A picture's limits. It may be sent as a file, or by URL in the field with ``_url``."""
+    limits = {
+        "kind": spec.kind,
+        "formats": list(FORMATS),
+        "bytes_max": spec.bytes_max,
+        "side_max": spec.side_max,
+    }
+    return limits | {"required": True} if spec.required else limits
 
 
 def _limit(spec: ParamSpec) -> dict[str, Any]:

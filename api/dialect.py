@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Blueprint
+from pydantic import BaseModel
 from spectree import SpecTree
 
 from api.runtime import Runtime
@@ -23,6 +24,7 @@ class Dialect:
     ``id`` is the storefront's id in the catalogue. ``paths`` are the path prefixes under
     which errors speak this dialect, unknown paths included. ``statuses`` overrides the
     shared table of error code -> HTTP status where this dialect's clients expect another.
+    ``problem`` is the shape that ``render_error`` gives, for the documentation.
     """
 
     id: str
@@ -30,4 +32,5 @@ class Dialect:
     paths: tuple[str, ...]
     blueprint: Callable[[Runtime, SpecTree], Blueprint]
     render_error: ErrorRenderer
+    problem: type[BaseModel]
     statuses: Mapping[str, int] = field(default_factory=dict)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, current_app
 from offapi import OpenAPITemplate
+from spectree import Response as SpecTreeResponse
 from spectree import SecurityScheme, SecuritySchemeData, SpecTree
 from spectree.models import SecureType, Server
+from spectree.plugins.flask_plugin import FlaskPlugin
+from spectree.plugins.werkzeug_utils import werkzeug_parse_rule
 
 from api.auth import Access, needs
 from api.dialect import Dialect
 from api.replies import json_reply
 
 _VERSION = "0.1.0"
+_PATH_EXAMPLES = {"model_id": "sdxl"}
 # The page carries its own scripts and styles, and may call nothing but this API.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -21,10 +26,36 @@ _PAGE_POLICY = (
 )
 
 
+class Answers(SpecTreeResponse):
+    """The answers that a route documents: those and no others."""
+
+    def add_model(self, *_: Any, **__: Any) -> None:
+        """SpecTree would add a 422 of its own to every route."""
+
+
+class _Routes(FlaskPlugin):
+    """Describes what stands in a path by the pattern that the route takes there."""
+
+    def parse_path(
+        self, route: Any, path_parameter_descriptions: Mapping[str, str] | None
+    ) -> tuple[str, list[dict[str, Any]]]:
+        path, parameters = super().parse_path(route, path_parameter_descriptions)
+        words = werkzeug_parse_rule(str(route))
+        converters = {name: converter for converter, _, name in words if converter}
+        for parameter in parameters:
+            if parameter["schema"] is None:
+                taken = current_app.url_map.converters[converters[parameter["name"]]]
+                parameter["schema"] = {"type": "string", "pattern": f"^{taken.regex}$"}
+            if parameter["name"] in _PATH_EXAMPLES:
+                parameter["example"] = _PATH_EXAMPLES[parameter["name"]]
+        return path, parameters
+
+
 def specification(dialect: Dialect, public_url: str) -> SpecTree:
     """An empty specification of a storefront; its routes write themselves into it."""
     return SpecTree(
         "flask",
+        backend=_Routes,
         mode="strict",
         annotations=False,
         title=dialect.title,

@@ -20,19 +20,29 @@ _NO_NUL = r"^[^\x00]*$"
 _NOT_BLANK = r"^[^\x00]*[^\s\x00\x1c-\x1f][^\x00]*$"
 
 
+_EXAMPLE: dict[str, Any] = {
+    "model": "sdxl",
+    "prompt": "a lighthouse in a storm",
+    "width": 768,
+    "seed": 7,
+}
+
+
 def generate_request(catalog: Catalog, storefront: str) -> type[BaseModel]:
     """The body of ``POST /v1/image/generate``: one variant for each model sold."""
     default = catalog.storefronts[storefront].default_model["generate"]
     cards = list(catalog.offered(storefront, "generate"))
     variants = [_variant(card, is_default=card.id == default) for card in cards]
     union: Any = reduce(or_, variants)
-    return type("GenerateImage", (RootModel[union],), {"__doc__": "An image to generate."})
+    config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+    body = {"__doc__": "An image to generate.", "model_config": config}
+    return type("GenerateImage", (RootModel[union],), body)
 
 
 def _variant(card: ModelCard, *, is_default: bool) -> type[BaseModel]:
     names: Any = Literal.__getitem__((card.id, *card.aliases))
     model: Any = (names | None, None) if is_default else (names, ...)
-    fields = {name: _field(card, name, spec) for name, spec in card.params.items()}
+    fields = {name: param_field(card, name, spec) for name, spec in card.params.items()}
     made: type[BaseModel] = create_model(
         f"Generate.{card.id}",
         __config__=ConfigDict(title=card.title, extra="ignore"),
@@ -43,7 +53,8 @@ def _variant(card: ModelCard, *, is_default: bool) -> type[BaseModel]:
     return made
 
 
-def _field(card: ModelCard, name: str, spec: ParamSpec) -> Any:
+def param_field(card: ModelCard, name: str, spec: ParamSpec, *, nullable: bool = True) -> Any:
+    """A parameter as pydantic has fields. A form knows no null: not ``nullable`` there."""
     note = f"Accepted and not used by {card.id}." if spec.unused else None
     if spec.drawn:
         note = "Drawn by the farm where absent."
@@ -58,7 +69,8 @@ def _field(card: ModelCard, name: str, spec: ParamSpec) -> Any:
     checked = Annotated[kind, Field(**bounds)]
     if spec.required:
         return (checked, Field(description=note))
-    return (checked | None, Field(default=spec.default, description=note))
+    kind = checked | None if nullable else checked
+    return (kind, Field(default=spec.default, description=note))
 
 
 class SubmitHeaders(BaseModel):
@@ -69,6 +81,7 @@ class SubmitHeaders(BaseModel):
         alias="Idempotency-Key",
         min_length=1,
         max_length=255,
+        pattern=r"^[ -~]+$",
         description="The same key and body within 24 hours give the first answer again.",
     )
 
@@ -84,7 +97,7 @@ class Submitted(BaseModel):
     """An accepted request. ``credits_used`` is the price that is held."""
 
     generation_id: str
-    status: Literal["queued", "blocked"]
+    status: Literal["queued", "pending", "blocked", "failed"]
     model: str
     credits_used: float = Field(ge=0)
     warnings: list[str] | None = Field(default=None, description="Fields that were not used.")
@@ -111,7 +124,9 @@ class Generation(BaseModel):
 
     id: str
     generation_id: str
-    status: Literal["queued", "processing", "completed", "failed", "blocked", "cancelled"]
+    status: Literal[
+        "queued", "pending", "processing", "completed", "failed", "blocked", "cancelled"
+    ]
     output_url: str | None = Field(description="Once completed; valid for 24 hours.")
     model: str | None = None
     operation: str | None = None
@@ -160,25 +175,41 @@ class FieldProblem(BaseModel):
 class Problem(BaseModel):
     """Every error: a sentence a person can act on, and the fields that are wrong."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "detail": "width: must be from 512 to 1536, got 64.",
+                    "errors": [{"field": "width", "message": "must be from 512 to 1536, got 64."}],
+                }
+            ]
+        }
+    )
+
     detail: str
     errors: list[FieldProblem] | None = None
 
 
-READ_ERRORS: dict[str, Any] = {
-    "HTTP_401": Problem,
-    "HTTP_403": Problem,
-    "HTTP_404": Problem,
-    "HTTP_429": Problem,
-    "HTTP_503": Problem,
+def _problems(statuses: dict[int, str]) -> dict[str, Any]:
+    return {f"HTTP_{status}": (Problem, meaning) for status, meaning in statuses.items()}
+
+
+_ANY_CALL = {
+    401: "No key, or one that is not known here.",
+    403: "The account is blocked, or the User-Agent is refused.",
+    429: "Too many calls this minute; Retry-After says when to come back.",
+    503: "The farm is busy or its database away; Retry-After. Nothing was charged.",
 }
-SUBMIT_ERRORS: dict[str, Any] = {
-    "HTTP_400": Problem,
-    "HTTP_401": Problem,
-    "HTTP_402": Problem,
-    "HTTP_403": Problem,
-    "HTTP_409": Problem,
-    "HTTP_413": Problem,
-    "HTTP_422": Problem,
-    "HTTP_429": Problem,
-    "HTTP_503": Problem,
-}
+READ_ERRORS = _problems(_ANY_CALL)
+ONE_ERRORS = _problems({**_ANY_CALL, 404: "No such id in this account."})
+QUERY_ERRORS = _problems({**_ANY_CALL, 422: "A query field is out of range."})
+SUBMIT_ERRORS = _problems(
+    {
+        **_ANY_CALL,
+        400: "The body, or a picture in it, cannot be read.",
+        402: "Not enough credits.",
+        409: "The first request with this Idempotency-Key is still being answered.",
+        413: "The body, or a file in it, is too large.",
+        422: "A field is missing, doubled, of the wrong type, out of range or contradictory.",
+    }
+)
