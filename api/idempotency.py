@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from api.request import FarmRequest
@@ -15,10 +15,15 @@ HEADER = "Idempotency-Key"
 _LENGTH_MAX = 255
 
 
-def read_idempotency(request: FarmRequest, body: Mapping[str, Any]) -> Idempotency | None:
+Fingerprint = Callable[[], Mapping[str, Any]]
+"""What makes two bodies the same request, as JSON values; worked out only when asked for."""
+
+
+def read_idempotency(request: FarmRequest, fingerprint: Fingerprint) -> Idempotency | None:
     """The caller's key with the SHA-256 of path and body, or None where there is no header.
 
-    Two bodies that differ only in spacing or in the order of fields are the same.
+    Two bodies that differ only in spacing, in the order of fields or in a form's boundary are
+    the same.
 
     Raises:
         InvalidRequest: the key is empty, too long, or not printable ASCII.
@@ -30,5 +35,5 @@ def read_idempotency(request: FarmRequest, body: Mapping[str, Any]) -> Idempoten
         raise InvalidRequest(
             [FieldError(HEADER, f"must be 1 to {_LENGTH_MAX} printable ASCII characters.")]
         )
-    canonical = json.dumps([request.path, body], sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps([request.path, fingerprint()], sort_keys=True, separators=(",", ":"))
     return Idempotency(key, hashlib.sha256(canonical.encode("ascii")).digest())

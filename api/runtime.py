@@ -13,6 +13,8 @@ from api.rates import Leases
 from farm.broker import make_celery
 from farm.config import Settings
 from farm.dispatch import Dispatcher
+from farm.intake.pictures import PictureReader
+from farm.intake.urls import FetchPolicy, policy_of
 from farm.keys import KeyRing
 from farm.services import Services, build_services
 from farm.storage import UrlSigner
@@ -30,6 +32,8 @@ class Runtime:
     dispatcher: Dispatcher
     celery: Celery
     access_log: AccessLog
+    pictures: PictureReader
+    fetch_policy: FetchPolicy
 
     @property
     def settings(self) -> Settings:
@@ -61,4 +65,6 @@ def build_runtime(settings: Settings) -> Runtime:
         dispatcher=Dispatcher(celery),
         celery=celery,
         access_log=AccessLog(settings.log_level),
+        pictures=PictureReader(),
+        fetch_policy=policy_of(settings),
     )

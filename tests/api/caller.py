@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,10 @@ from farm.services import Services
 from tests.factories import Customer
 
 GENERATE = "/v1/image/generate"
-_TABLES = ("jobs", "holds", "entries", "idempotency_keys")
+Part = tuple[str, str] | tuple[str, bytes, str]
+"""A form's text field, or a file: name, content, file name."""
+
+_TABLES = ("jobs", "holds", "entries", "idempotency_keys", "inputs")
 
 
 @dataclass(frozen=True)
@@ -40,21 +45,57 @@ class Caller:
             GENERATE, json=body, headers=self.headers | _named(headers)
         )
 
-    def post_bytes(self, data: bytes, content_type: str | None) -> TestResponse:
-        """POST bytes as they are to the generate path."""
+    def post_bytes(
+        self, data: bytes, content_type: str | None, path: str = GENERATE
+    ) -> TestResponse:
+        """POST bytes as they are."""
         return self.app.test_client().post(
-            GENERATE, data=data, content_type=content_type, headers=self.headers
+            path, data=data, content_type=content_type, headers=self.headers
+        )
+
+    def edit(self, operation: str, body: Any, **headers: str) -> TestResponse:
+        """POST a JSON body to an edit path."""
+        return self.app.test_client().post(
+            f"/v1/image/{operation}", json=body, headers=self.headers | _named(headers)
+        )
+
+    def upload(self, operation: str, *parts: Part, **headers: str) -> TestResponse:
+        """POST a form to an edit path: (name, text) and (name, bytes, file name) in this order."""
+        boundary = f"----{uuid.uuid4().hex}"
+        return self.app.test_client().post(
+            f"/v1/image/{operation}",
+            data=form_body(parts, boundary),
+            content_type=f"multipart/form-data; boundary={boundary}",
+            headers=self.headers | _named(headers),
         )
 
     def footprint(self) -> dict[str, int]:
-        """Rows of every table that a submit writes, and the account's two amounts."""
+        """Rows of every table that a submit writes, stored files, the account's two amounts."""
         with self.services.db.statement() as connection:
             rows = {
                 table: connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
                 for table in _TABLES
             }
         account = views.balance(self.services.db, self.customer.account_id)
-        return rows | {"posted": account.posted_tenths, "held": account.held_tenths}
+        folder = self.services.settings.data / "storage"
+        files = sum(path.is_file() for path in folder.rglob("*"))
+        return rows | {
+            "files": files,
+            "posted": account.posted_tenths,
+            "held": account.held_tenths,
+        }
+
+
+def form_body(parts: Sequence[Part], boundary: str) -> bytes:
+    """The parts as ``multipart/form-data``."""
+    body = bytearray()
+    for part in parts:
+        file_name = f'; filename="{part[2]}"' if len(part) == 3 else ""
+        body += f'--{boundary}\r\nContent-Disposition: form-data; name="{part[0]}"'.encode()
+        body += f"{file_name}\r\n\r\n".encode()
+        body += part[1].encode() if isinstance(part[1], str) else part[1]
+        body += b"\r\n"
+    return bytes(body + f"--{boundary}--\r\n".encode())
 
 
 def _named(headers: dict[str, str]) -> dict[str, str]:

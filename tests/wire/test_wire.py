@@ -1,9 +1,12 @@
 """Golden conversations: requests as clients send them, answers to the letter.
 
 A file is a list of steps: a request with the answer it must get, or something that happens to
-the saved job (``claim``, ``succeed``, ``fail``, ``cancel``) or to the account (``block``).
-``{key}``, ``{email}`` and saved names stand for values; ``<id>``, ``<time>``, ``<url>``,
-``<text>`` and ``<seconds>`` for anything of that kind.
+the saved job (``claim``, ``succeed``, ``fail``, ``cancel``, ``refuse``) or to the account
+(``block``). ``{key}``, ``{email}`` and saved names stand for values; ``<id>``, ``<up-id>`` and
+the like, ``<time>``, ``<url>``, ``<text>`` and ``<seconds>`` for anything of that kind.
+
+A ``form`` is a list of parts: a name with a text, or with a file, which is a ``picture`` or
+``mask`` of a size in pixels, a ``text``, or a number of ``bytes``.
 """
 
 from __future__ import annotations
@@ -18,16 +21,25 @@ import pytest
 from flask import Flask
 
 from api.app import create_app, runtime_of
-from farm import accounts, settle
+from farm import accounts, inputs, settle
 from farm.config import Settings
 from farm.services import Services
 from farm.types import AccountStatus, Claim
 from tests import factories
+from tests.api.caller import Part, form_body
+from tests.api.pictures import mask, picture
 from tests.factories import Customer
 
+_NO_JOB = "00000000-0000-0000-0000-000000000000"
 FILES = sorted(Path(__file__).parent.glob("*/*.json"))
+_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 KINDS = {
-    "<id>": r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}",
+    "<id>": _ID,
+    "<bg-rm-id>": f"bg-rm-{_ID}",
+    "<bg-rp-id>": f"bg-rp-{_ID}",
+    "<face-id>": f"face-{_ID}",
+    "<obj-rm-id>": f"obj-rm-{_ID}",
+    "<up-id>": f"up-{_ID}",
     "<time>": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
     "<url>": r"https://farm\.example/outputs/[a-z]+/\d{4}/\d\d/\d\d/[\w-]+\.\w+\?exp=\d+&sig=[\w-]+",
     "<text>": r".{10,}",
@@ -49,12 +61,17 @@ class Conversation:
         """Send a request and compare the answer."""
         asked, expected = step["request"], self.filled(step["response"])
         headers = {name: self.filled(value) for name, value in asked["headers"].items()}
+        data = asked.get("body")
+        if "form" in asked:
+            boundary = uuid.uuid4().hex
+            headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
+            data = form_body([_part(*part) for part in asked["form"]], boundary)
         response = self.app.test_client().open(
             self.filled(asked["path"]),
             method=asked["method"],
             headers=headers,
             json=asked.get("json"),
-            data=asked.get("body"),
+            data=data,
         )
         assert response.status_code == expected["status"], response.text
         assert_matches(response.json, expected["json"], "answer")
@@ -65,11 +82,14 @@ class Conversation:
 
     def happen(self, what: str) -> None:
         """Something that a client does not do."""
+        job_id = uuid.UUID(self.saved.get("job", _NO_JOB)[-36:])
         if what == "claim":
-            self.claim = factories.claimed(self.services, uuid.UUID(self.saved["job"]))
+            self.claim = factories.claimed(self.services, job_id)
         elif what == "cancel":
-            job_id = uuid.UUID(self.saved["job"])
             settle.cancel(self.services.db, self.customer.account_id, job_id)
+        elif what == "refuse":
+            sentence = "The URL in image_url could not be fetched."
+            assert inputs.refuse(self.services.db, job_id, "input_unavailable", sentence)
         elif what == "block":
             with self.services.db.transaction() as connection:
                 accounts.set_status(connection, self.customer.account_id, AccountStatus.BLOCKED)
@@ -87,6 +107,19 @@ class Conversation:
             for name, text in self.saved.items():
                 value = value.replace(f"{{{name}}}", text)
         return value
+
+
+def _part(name: str, value: str | dict[str, Any]) -> Part:
+    if isinstance(value, str):
+        return (name, value)
+    kind, what = next(iter(value.items()))
+    data = {
+        "picture": lambda: picture(width=what[0], height=what[1]),
+        "mask": lambda: mask(*what),
+        "text": lambda: str(what).encode(),
+        "bytes": lambda: bytes(what),
+    }[kind]()
+    return (name, data, f"{name}.png")
 
 
 def assert_matches(got: Any, expected: Any, where: str) -> None:

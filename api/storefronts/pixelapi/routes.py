@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
-
 from flask import Blueprint, Response
-from spectree import Response as Answers
+from flask.sansio.blueprints import BlueprintSetupState
 from spectree import SpecTree
 
 from api.auth import Access, needs
 from api.bodies import read_object
-from api.idempotency import read_idempotency
+from api.docs import Answers
 from api.replies import json_reply
-from api.request import FarmRequest, current_request
+from api.request import current_request
 from api.runtime import Runtime
 from api.storefronts.pixelapi import translate, wire
+from api.storefronts.pixelapi.accept import accept
+from api.storefronts.pixelapi.edit_routes import add_edits
+from api.storefronts.pixelapi.ids import GenerationId, GenerationIdConverter
 from farm import views
-from farm.submit import submit
-from farm.types import JobRequest, JobState
 
 STOREFRONT = "pixelapi"
 
@@ -25,23 +24,15 @@ STOREFRONT = "pixelapi"
 def blueprint(runtime: Runtime, spec: SpecTree) -> Blueprint:
     """The storefront's routes for one process."""
     routes = Blueprint(STOREFRONT, __name__)
+    routes.record(_know_ids)
     _add_images(routes, runtime, spec)
+    add_edits(routes, runtime, spec, STOREFRONT)
     _add_account(routes, runtime, spec)
     return routes
 
 
-def _accept(
-    runtime: Runtime, request: FarmRequest, job: JobRequest, body: dict[str, object]
-) -> Response:
-    idempotency = read_idempotency(request, body)
-    submission = submit(runtime.services, request.caller(), job, idempotency)
-    if submission.state is JobState.QUEUED and not submission.replayed:
-        runtime.dispatcher.ring(submission.ring)
-    words = translate.statuses_for(request.agent)
-    response = json_reply(translate.encode_submission(submission, words))
-    if submission.replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    return response
+def _know_ids(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["generation"] = GenerationIdConverter
 
 
 def _add_images(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:
@@ -67,20 +58,22 @@ def _add_images(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:
         request = current_request()
         body = read_object(request, bytes_max)
         job = translate.decode_generate(body, services.catalog, STOREFRONT)
-        return _accept(runtime, request, job, body)
+        return accept(runtime, request, job, lambda: body)
 
-    @routes.get("/v1/image/<uuid:generation_id>")
-    @routes.get("/v1/image/upscale/<uuid:generation_id>", endpoint="upscale_status")
+    @routes.get("/v1/image/<generation:generation_id>")
+    @routes.get("/v1/image/upscale/<generation:generation_id>", endpoint="upscale_status")
     @spec.validate(
-        resp=Answers(HTTP_200=wire.Generation, **wire.READ_ERRORS),
+        resp=Answers(HTTP_200=wire.Generation, **wire.ONE_ERRORS),
+        path_parameter_descriptions={"generation_id": "The id that a submit answered with."},
         tags=["Images"],
         skip_validation=True,
     )
     @needs(Access.READ, STOREFRONT)
-    def generation_status(generation_id: uuid.UUID) -> Response:
+    def generation_status(generation_id: GenerationId) -> Response:
         """The status of a generation, of every kind; poll it until it has ended."""
         request = current_request()
-        job = views.get_job(services.db, request.caller().account_id, generation_id)
+        job = views.get_job(services.db, request.caller().account_id, generation_id.job_id)
+        generation_id.check(job.operation)
         words = translate.statuses_for(request.agent)
         return json_reply(translate.encode_job(job, words, signer, public_url))
 
@@ -104,7 +97,7 @@ def _add_account(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:
     @routes.get("/v1/account/usage")
     @spec.validate(
         query=wire.UsageQuery,
-        resp=Answers(HTTP_200=wire.Usage, HTTP_422=wire.Problem, **wire.READ_ERRORS),
+        resp=Answers(HTTP_200=wire.Usage, **wire.QUERY_ERRORS),
         tags=["Account"],
         skip_validation=True,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from api.storefronts.pixelapi.ids import encode_id
+from api.storefronts.pixelapi.strangers import not_known
 from farm.accounts import Account
 from farm.catalog import Catalog, ModelCard
 from farm.errors import (
@@ -18,13 +19,12 @@ from farm.errors import (
     TooLarge,
     UnreadableImage,
 )
-from farm.parameters import resolve, type_name, unknown_fields
+from farm.parameters import resolve, type_name
 from farm.storage import UrlSigner
 from farm.submit import Submission
 from farm.types import CREDIT_TENTHS, JobRequest, JobState
 from farm.views import JobView
 
-_WARNINGS_MAX = 20
 _OLD_CLIENT = "pixelapi-python/0.2."
 
 STATUS = {
@@ -64,7 +64,7 @@ def decode_generate(body: Mapping[str, Any], catalog: Catalog, storefront: str) 
     given = {name: body[name] for name in card.params if name in body}
     params, warnings = resolve(card, given)
     known = ("model", *card.params)
-    return JobRequest(card.id, card.operation, params, warnings + _not_known(body, known))
+    return JobRequest(card.id, card.operation, params, warnings + not_known(body, known))
 
 
 def _card(name: Any, catalog: Catalog, storefront: str, operation: str) -> ModelCard:
@@ -82,26 +82,10 @@ def _card(name: Any, catalog: Catalog, storefront: str, operation: str) -> Model
     return card
 
 
-def _not_known(body: Mapping[str, Any], known: tuple[str, ...]) -> tuple[str, ...]:
-    """Warnings for fields that are not used; a body of a million of them gets a few."""
-    strangers = [name for name in body if name not in known]
-    if not strangers:
-        return ()
-    shown = [_printable(name[:64]) for name in itertools.islice(strangers, _WARNINGS_MAX)]
-    more = len(strangers) - len(shown)
-    rest = (f"{more} more unknown fields were not used.",) if more else ()
-    return unknown_fields(shown, known) + rest
-
-
-def _printable(name: str) -> str:
-    """A field name fit for a sentence: control characters and half surrogates escaped."""
-    return name if name.isprintable() else ascii(name)[1:-1]
-
-
 def encode_submission(submission: Submission, words: Mapping[JobState, str]) -> dict[str, Any]:
     """The answer to a submit."""
     answer: dict[str, Any] = {
-        "generation_id": str(submission.job_id),
+        "generation_id": encode_id(submission.operation, submission.job_id),
         "status": words[submission.state],
         **_kind(submission.model, submission.operation),
         "credits_used": _credits(submission.price_tenths),
@@ -115,7 +99,7 @@ def encode_job(
     job: JobView, words: Mapping[JobState, str], signer: UrlSigner, public_url: str
 ) -> dict[str, Any]:
     """The status object of one job."""
-    job_id = str(job.id)
+    job_id = encode_id(job.operation, job.id)
     answer: dict[str, Any] = {
         "id": job_id,
         "generation_id": job_id,

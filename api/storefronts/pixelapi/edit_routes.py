@@ -1,0 +1,53 @@
+"""The edit endpoints: one for each operation that the catalogue has a card for."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+from spectree import SpecTree
+
+from api.auth import Access, needs
+from api.docs import Answers
+from api.request import current_request
+from api.runtime import Runtime
+from api.storefronts.pixelapi import wire, wire_edits
+from api.storefronts.pixelapi.accept import accept
+from api.storefronts.pixelapi.edits import decode_edit
+from api.storefronts.pixelapi.ids import PREFIXES
+from api.uploads import open_inputs, read_fields
+from farm.catalog import ModelCard
+from farm.types import JobRequest
+
+
+def add_edits(routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: str) -> None:
+    """Add ``POST /v1/image/<operation>`` for every edit that the storefront sells."""
+    catalog = runtime.services.catalog
+    defaults = catalog.storefronts[storefront].default_model
+    for card in catalog.offered(storefront):
+        if card.operation in PREFIXES and defaults.get(card.operation) == card.id:
+            _add_edit(routes, runtime, spec, storefront, card)
+
+
+def _add_edit(
+    routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: str, card: ModelCard
+) -> None:
+    bytes_max = runtime.settings.body_bytes_max
+
+    def edit() -> Response:
+        request = current_request()
+        with read_fields(request, bytes_max, card) as fields:
+            asked = decode_edit(fields, card, runtime.fetch_policy)
+            with open_inputs(runtime.pictures, card, asked.files, asked.urls) as inputs:
+                job = JobRequest(card.id, card.operation, asked.params, asked.warnings, inputs)
+                return accept(runtime, request, job, fields.fingerprint)
+
+    edit.__doc__ = f"{wire_edits.SUMMARIES[card.operation]}\n\n{wire_edits.RESULTS[card.operation]}"
+    documented = spec.validate(
+        json=wire_edits.edit_json(card),
+        form=wire_edits.edit_form(card),
+        headers=wire.SubmitHeaders,
+        resp=Answers(HTTP_200=wire_edits.EditSubmitted, **wire.SUBMIT_ERRORS),
+        tags=["Edits"],
+        skip_validation=True,
+    )(needs(Access.SUBMIT, storefront)(edit))
+    name = card.operation.replace("-", "_")
+    routes.add_url_rule(card.endpoint, name, documented, methods=["POST"])
