@@ -12,6 +12,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Iterator
+from http import HTTPStatus
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,6 @@ BYTES_MAX = 32 << 30
 REDIRECTS_MAX = 5
 TIMEOUT_S = 60.0
 """Longest silence of the other side; a whole file may take as long as it takes."""
-
-_CHUNK_BYTES = 1 << 20
 
 
 def name_of(stem: str, source: FileSource) -> str:
@@ -105,10 +104,10 @@ def _download(model_id: str, source: FileSource, draft: BufferedRandom) -> None:
             httpx2.Client(timeout=TIMEOUT_S, **options) as client,
             client.stream("GET", source.url, headers=headers) as answer,
         ):
-            if answer.status_code == httpx2.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return  # nothing is missing; whether it is the right file is checked next
             answer.raise_for_status()
-            if answer.status_code != httpx2.codes.PARTIAL_CONTENT:
+            if answer.status_code != HTTPStatus.PARTIAL_CONTENT:
                 here = 0
                 draft.truncate(0)
             left = int(answer.headers.get("Content-Length", 0)) or None
@@ -116,7 +115,7 @@ def _download(model_id: str, source: FileSource, draft: BufferedRandom) -> None:
             total = here + left if left else None
             progress: Any = tqdm
             with progress(total=total, initial=here, desc=name, unit="B", unit_scale=True) as bar:
-                for chunk in answer.iter_raw(_CHUNK_BYTES):
+                for chunk in answer.iter_raw():
                     if (here := here + len(chunk)) > BYTES_MAX:
                         raise SetupError(f"{source.url} does not end; it was given up.")
                     draft.write(chunk)
@@ -158,7 +157,7 @@ def _finish(model_id: str, source: FileSource, draft: Path, final: Path) -> None
     except Exception as error:
         raise SetupError(
             f"{source.url} could not be converted for {model_id} "
-            f"({type(error).__name__}: {error:.300})."
+            f"({type(error).__name__}: {str(error)[:300]})."
         ) from error
     finally:
         converted.unlink(missing_ok=True)
