@@ -8,6 +8,7 @@ import itertools
 from PIL import Image, ImageChops, ImageCms
 
 _LEVELS = (0, 36, 73, 109, 146, 182, 219, 255)
+_TAGS_AT = 132
 _SAME = 2
 """Levels (of 255) by which profiles differ that mean the same and were rounded differently."""
 
@@ -39,7 +40,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     go to its edge (relative colorimetric, with black point compensation).
     """
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        source = ImageCms.ImageCmsProfile(io.BytesIO(_without_programs(profile)))
         space = source.profile.xcolor_space.strip()
         if space == "RGB":
             return _from_rgb(image, source)
@@ -52,6 +53,22 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
         # wrapper around it. Browsers show such pictures without it, and so does the farm.
         return image
     return image
+
+
+def _without_programs(profile: bytes) -> bytes:
+    """The profile without its tags D2B0 to D2B3 (ICC.1:2010, multiProcessElementsType).
+
+    They hold a list of steps instead of tables. Every entry of the list may be the same few
+    bytes, so that a small profile has hundreds of thousands of steps, each of which is taken
+    for each colour: one of 4 MB keeps the colour library busy for minutes. Hardly a profile
+    has them, and those that do have tables besides.
+    """
+    tamed = bytearray(profile)
+    count = int.from_bytes(profile[_TAGS_AT - 4 : _TAGS_AT], "big")
+    for place in range(_TAGS_AT, min(_TAGS_AT + 12 * count, len(profile)), 12):
+        if tamed[place : place + 3] == b"D2B":
+            tamed[place] = ord("x")
+    return bytes(tamed)
 
 
 def _from_rgb(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:

@@ -134,7 +134,7 @@ def _note(found: _Found, marker: int, body: bytes) -> None:
 
 
 def _profile(found: _Found) -> bytes | None:
-    """The ICC profile put together (ICC.1 annex B.4), or None where a piece is missing."""
+    """The ICC profile put together (ICC.1:2010 annex B), or None where a piece is missing."""
     total = found.pieces_total
     if not total or set(found.pieces) != set(range(1, total + 1)):
         return None

@@ -19,7 +19,7 @@ _DEPTHS = {
     4: (8, 16),
     6: (8, 16),
 }
-"""Bits that a sample may have, by colour type (table 8)."""
+"""Bits that a sample may have, by colour type (section 11.2.1)."""
 
 
 @dataclass(slots=True)

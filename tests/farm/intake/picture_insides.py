@@ -226,6 +226,8 @@ _JPEG: tuple[HostilePicture, ...] = (
         shows((77, 77, 77)),
     ),
     ok("progressive jpeg", lambda: parts.jpeg(progressive=True)),
+    ok("jpeg that stores rgb", lambda: parts.jpeg(keep_rgb=True)),
+    ok("jpeg with restart markers", lambda: parts.jpeg(restart_marker_blocks=1)),
     ok(
         "large progressive jpeg in 90 scans",
         lambda: parts.scans(80, (2048, 2048)),
@@ -306,6 +308,13 @@ _COLOURS: tuple[HostilePicture, ...] = (
             shows((216, 93, 24), off=4),
         )
         for kind in ("JPEG", "PNG", "WEBP")
+    ),
+    ok(
+        "png with a profile of 200,000 steps",
+        lambda: parts.saved(
+            Image.new("RGB", SIZE, (200, 100, 50)), "PNG", icc_profile=parts.slow_profile(200_000)
+        ),
+        shows((216, 93, 24), off=4),
     ),
     ok("jpeg with a profile that is noise", lambda: parts.jpeg(icc_profile=b"noise" * 99)),
     ok("jpeg with half a profile", lambda: parts.jpeg(icc_profile=parts.wide_gamut()[:200])),

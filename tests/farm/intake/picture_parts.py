@@ -227,14 +227,20 @@ def _s15(*values: float) -> bytes:
     return b"".join(struct.pack(">i", round(value * 65_536)) for value in values)
 
 
-def _profile(space: bytes, device: bytes, pcs: bytes, tags: Mapping[bytes, bytes]) -> bytes:
-    """An ICC profile, version 2.4."""
+def _profile(
+    space: bytes,
+    device: bytes,
+    pcs: bytes,
+    tags: Mapping[bytes, bytes],
+    version: bytes = b"\x02\x40",
+) -> bytes:
+    """An ICC profile."""
     table, body = b"", b""
     for name, value in {b"wtpt": b"XYZ " + bytes(4) + _s15(0.9642, 1, 0.8249), **tags}.items():
         at = 132 + 12 * (len(tags) + 1) + len(body)
         table += name + struct.pack(">II", at, len(value))
         body += value + bytes(-len(value) % 4)
-    head = bytes(4) + b"lcms" + b"\x02\x40\0\0" + device + space + pcs + bytes(12) + b"acsp"
+    head = bytes(4) + b"lcms" + version + b"\0\0" + device + space + pcs + bytes(12) + b"acsp"
     head += bytes(28) + _s15(0.9642, 1, 0.8249) + bytes(48)
     whole = head + struct.pack(">I", len(tags) + 1) + table + body
     return struct.pack(">I", len(whole)) + whole[4:]
@@ -246,6 +252,10 @@ def _gamma(value: float) -> bytes:
 
 def wide_gamut() -> bytes:
     """A profile with the primaries of Display P3 and a gamma of 2.2."""
+    return _wide_gamut(b"\x02\x40", {})
+
+
+def _wide_gamut(version: bytes, more: Mapping[bytes, bytes]) -> bytes:
     primaries = {
         b"rXYZ": (0.5151, 0.2412, -0.0011),
         b"gXYZ": (0.2920, 0.6922, 0.0419),
@@ -253,7 +263,16 @@ def wide_gamut() -> bytes:
     }
     tags = {name: b"XYZ " + bytes(4) + _s15(*xyz) for name, xyz in primaries.items()}
     tags |= {name: _gamma(2.2) for name in (b"rTRC", b"gTRC", b"bTRC")}
-    return _profile(b"RGB ", b"mntr", b"XYZ ", tags)
+    return _profile(b"RGB ", b"mntr", b"XYZ ", tags | dict(more), version)
+
+
+def slow_profile(steps: int) -> bytes:
+    """A profile that also says: halve the colours, that many times over."""
+    step = b"matf" + bytes(4) + struct.pack(">HH", 3, 3)
+    step += struct.pack(">12f", 0.5, 0, 0, 0, 0.5, 0, 0, 0, 0.5, 0, 0, 0)
+    head = b"mpet" + bytes(4) + struct.pack(">HHI", 3, 3, steps)
+    program = head + struct.pack(">II", 16 + 8 * steps, len(step)) * steps + step
+    return _wide_gamut(b"\x04\x30", {b"D2B0": program, b"D2B1": program})
 
 
 def linear_grey() -> bytes:
