@@ -6,6 +6,7 @@ Its pictures are abstract colour fields that change with prompt and seed and sho
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
@@ -16,27 +17,36 @@ from models.tiny.vocabulary import clip_tokenizer
 
 def build(folder: Path) -> None:
     """Write the checkpoint in diffusers' layout; the same weights every time."""
-    tokenizer = clip_tokenizer()
     with torch.random.fork_rng(devices=[]):
         parts.fixed_seed()
-        pipeline = StableDiffusionXLPipeline(
-            vae=parts.autoencoder(scaling_factor=0.13025),
-            text_encoder=parts.text_encoder(tokenizer),
-            text_encoder_2=parts.text_encoder(tokenizer, projection=True),
-            tokenizer=tokenizer,
-            tokenizer_2=tokenizer,
-            unet=_unet(),
-            scheduler=_scheduler(),
-            add_watermarker=False,
-        )
+        pipeline = StableDiffusionXLPipeline(**components(), add_watermarker=False)
     pipeline.save_pretrained(folder, safe_serialization=True)
 
 
-def _unet() -> UNet2DConditionModel:
+def components(in_channels: int = 4, sample_size: int = 32) -> dict[str, Any]:
+    """What a pipeline of the SDXL family consists of.
+
+    ``in_channels`` are the UNet's: 4 for the noisy latents, 9 where a mask and the latents of
+    the picture around it come with them. ``sample_size`` is a side of the pictures that it
+    paints by itself, in latents of 32 pixels each.
+    """
+    tokenizer = clip_tokenizer()
+    return {
+        "vae": parts.autoencoder(scaling_factor=0.13025),
+        "text_encoder": parts.text_encoder(tokenizer),
+        "text_encoder_2": parts.text_encoder(tokenizer, projection=True),
+        "tokenizer": tokenizer,
+        "tokenizer_2": tokenizer,
+        "unet": _unet(in_channels, sample_size),
+        "scheduler": _scheduler(),
+    }
+
+
+def _unet(in_channels: int, sample_size: int) -> UNet2DConditionModel:
     time_width = 8
     return UNet2DConditionModel(
-        sample_size=32,
-        in_channels=4,
+        sample_size=sample_size,
+        in_channels=in_channels,
         out_channels=4,
         block_out_channels=(32, 64),
         layers_per_block=1,

@@ -15,6 +15,7 @@ from farm.errors import WeightsMissing
 _RECIPES = {
     ("sdxl", "pipeline"): "models.tiny.sdxl",
     ("flux-schnell", "pipeline"): "models.tiny.flux",
+    ("replace-background", "pipeline"): "models.tiny.sdxl_inpaint",
 }
 """Module by (model id, part); its ``build(folder)`` writes the checkpoint."""
 

@@ -26,7 +26,8 @@ WITH_VAE = Card(
         "vae": Repository("someone/vae", layout="model"),
     }
 )
-TINY_PIPELINES = ("sdxl", "flux-schnell")
+TINY_PAINTERS = ("sdxl", "flux-schnell")
+TINY_PIPELINES = (*TINY_PAINTERS, "replace-background")
 
 
 def locate(card: Card, where: str, cache: Path, part: str = "pipeline") -> weights.Located:
@@ -125,7 +126,7 @@ def test_a_model_without_a_recipe_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_network")
 def test_tiny_engines_never_touch_the_network(tmp_path: Path) -> None:
-    for model_id in TINY_PIPELINES:
+    for model_id in TINY_PAINTERS:
         made = registry.create(built_in_catalog().models[model_id], "tiny", cache=tmp_path)
         made.load("cpu")
         assert made.resident_bytes > 0, f"{model_id} loaded nothing"
