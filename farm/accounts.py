@@ -1,4 +1,10 @@
-"""Accounts: who pays, on which storefront and plan, and the monthly credit reset."""
+"""Accounts: who pays, on which storefront and plan, the monthly credits and plan changes.
+
+A month runs from the account's own day and time of day, in UTC, to the next; where a month
+has no such day it ends on its last. A plan with more monthly credits is taken at once, for the
+difference to what the month has had already; one with fewer from the month's end on. So one
+month never gives more than the largest plan held in it, however often the plan changes.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +48,10 @@ class Account:
     grant_tenths: int
     created_at: datetime
     period_end: datetime
+    granted_tenths: int
+    """What this month has had of monthly credits, spent or not."""
+    next_plan: str | None
+    """The plan from ``period_end`` on, where that is another one."""
 
     @property
     def available_tenths(self) -> int:
@@ -49,7 +59,22 @@ class Account:
         return self.posted_tenths - self.held_tenths
 
 
-_COLUMNS = "id, email, storefront, plan, status, posted, held, grant_left, created_at, period_end"
+@dataclass(frozen=True, slots=True)
+class PlanChange:
+    """The account after a change of plan, and what was given or taken; amounts in tenths.
+
+    Where ``account.next_plan`` is set, the change comes at ``account.period_end``.
+    """
+
+    account: Account
+    granted_tenths: int
+    taken_tenths: int
+
+
+_COLUMNS = (
+    "id, email, storefront, plan, status, posted, held, grant_left, created_at, period_end, "
+    "granted_in_period, next_plan"
+)
 
 
 def _account(row: Row[Any]) -> Account:
@@ -64,6 +89,8 @@ def _account(row: Row[Any]) -> Account:
         row.grant_left,
         row.created_at,
         row.period_end,
+        row.granted_in_period,
+        row.next_plan,
     )
 
 
@@ -102,7 +129,7 @@ def create_account(
         raise InvalidRequest(
             [FieldError("email", f"{email} already has an account on {storefront}.")]
         ) from error
-    ledger.grant_monthly(connection, account_id, chosen.grant_tenths)
+    ledger.grant_monthly(connection, account_id, chosen.grant_tenths, reason=_month_of(chosen))
     if extra_tenths:
         ledger.grant(connection, account_id, extra_tenths, reason="granted with the new account")
     return get_account(connection, account_id)
@@ -153,62 +180,89 @@ def set_status(connection: Connection, account_id: uuid.UUID, status: AccountSta
 
 
 def change_plan(
-    connection: Connection, catalog: Catalog, account_id: uuid.UUID, plan: str
-) -> Account:
-    """Move an account to another plan at once: its grant is replaced, its month goes on.
+    connection: Connection,
+    catalog: Catalog,
+    account_id: uuid.UUID,
+    plan: str,
+    *,
+    at_once: bool = False,
+) -> PlanChange:
+    """Move an account to another plan; its month goes on.
+
+    To more monthly credits (or as many at a higher price): at once, for the difference to
+    what this month has had. To less: at the month's end, because this month's credits are
+    paid for and here to be spent; the plan the account has already takes such a move back.
+    ``at_once`` does not wait, and takes back what was granted above the smaller plan's
+    credits, so far as it is neither spent nor held.
+
+    A month that is over and waits for its renewal is renewed first: a grant into it would be
+    gone with the next sweep. A plan that the catalogue no longer has is left at once.
 
     Raises:
         NotFound: no such account.
         InvalidRequest: no such plan on the account's storefront.
     """
-    account = get_account(connection, account_id)
-    chosen = _plan(catalog, account.storefront, plan)
-    if chosen.id != account.plan:
-        connection.execute(
-            text("UPDATE accounts SET plan = :plan WHERE id = :id"),
-            {"id": account_id, "plan": chosen.id},
-        )
-        _replace_grant(connection, account_id, chosen)
-    return get_account(connection, account_id)
+    _lock_current(connection, catalog, account_id, plan)
+    before = get_account(connection, account_id)
+    plans = catalog.storefronts[before.storefront].plans
+    chosen, current = plans[plan], plans.get(before.plan)
+    waits = current is not None and _size(chosen) < _size(current) and not at_once
+    connection.execute(
+        text("UPDATE accounts SET plan = :plan, next_plan = :next_plan WHERE id = :id"),
+        {
+            "id": account_id,
+            "plan": before.plan if waits else plan,
+            "next_plan": plan if waits else None,
+        },
+    )
+    granted = taken = 0
+    if not waits and plan != before.plan:
+        reason = f"from {before.plan} to {plan}"
+        more = chosen.grant_tenths - before.granted_tenths
+        if more > 0:
+            ledger.grant_monthly(connection, account_id, more, reason=reason)
+            granted = more
+        elif at_once:
+            taken = ledger.take_back_grant(connection, account_id, -more, reason=reason)
+    return PlanChange(get_account(connection, account_id), granted, taken)
 
 
 def renew_due_accounts(connection: Connection, catalog: Catalog, limit: int = 100) -> int:
     """Give a fresh grant to accounts whose month ended; returns how many.
 
-    Unused grant expires first. An account whose end passed several times while nothing ran
-    gets one grant: credits do not roll over. Two callers at once never renew the same one.
+    Unused grant expires first, and a plan that was chosen for the new month begins. An
+    account whose end passed several times while nothing ran gets one grant: credits do not
+    roll over. Two callers at once never renew the same one.
     Accounts on a plan that the catalogue no longer has are passed over, so that they do not
     keep the others waiting; :func:`stranded_accounts` names them.
     """
     rows = connection.execute(
         text(
-            "SELECT id, storefront, plan FROM accounts WHERE period_end <= now() "
-            f"AND {_ON_A_KNOWN_PLAN} ORDER BY period_end LIMIT :limit FOR UPDATE SKIP LOCKED"
+            "SELECT id, storefront, coalesce(next_plan, plan) AS plan FROM accounts "
+            f"WHERE period_end <= now() AND {_on_a_known('coalesce(next_plan, plan)')} "
+            "ORDER BY period_end LIMIT :limit FOR UPDATE SKIP LOCKED"
         ),
         {"limit": limit, **_known_plans(catalog)},
     ).all()
     for row in rows:
-        _replace_grant(connection, row.id, _plan(catalog, row.storefront, row.plan))
-        connection.execute(
-            text(f"UPDATE accounts SET period_end = {_NEXT_PERIOD_END} WHERE id = :id"),
-            {"id": row.id},
-        )
+        _begin_month(connection, row.id, _plan(catalog, row.storefront, row.plan))
     return len(rows)
 
 
 def stranded_accounts(connection: Connection, catalog: Catalog, limit: int = 20) -> list[Account]:
-    """Accounts on a storefront or plan that the catalogue does not have, oldest first."""
+    """Accounts whose storefront, plan or next plan the catalogue does not have, oldest first."""
     rows = connection.execute(
         text(
-            f"SELECT {_COLUMNS} FROM accounts WHERE NOT {_ON_A_KNOWN_PLAN} "
-            "ORDER BY created_at LIMIT :limit"
+            f"SELECT {_COLUMNS} FROM accounts WHERE NOT ({_on_a_known('plan')} "
+            f"AND {_on_a_known('coalesce(next_plan, plan)')}) ORDER BY created_at LIMIT :limit"
         ),
         {"limit": limit, **_known_plans(catalog)},
     )
     return [_account(row) for row in rows]
 
 
-_ON_A_KNOWN_PLAN = """(storefront, plan) IN (
+def _on_a_known(plan: str) -> str:
+    return f"""(storefront, {plan}) IN (
     SELECT * FROM unnest(CAST(:storefronts AS text[]), CAST(:plans AS text[]))
 )"""
 
@@ -218,13 +272,53 @@ def _known_plans(catalog: Catalog) -> dict[str, list[str]]:
     return {"storefronts": [shop for shop, _ in pairs], "plans": [plan for _, plan in pairs]}
 
 
-def _replace_grant(connection: Connection, account_id: uuid.UUID, plan: Plan) -> None:
+def _lock_current(
+    connection: Connection, catalog: Catalog, account_id: uuid.UUID, wanted: str
+) -> None:
+    """Lock an account, in a month that is not over: with the plan that month was to have, or
+    the ``wanted`` one where the catalogue does not have that. Raises as ``change_plan``."""
+    row = connection.execute(
+        text(
+            "SELECT storefront, coalesce(next_plan, plan) AS due, period_end <= now() AS over "
+            "FROM accounts WHERE id = :id FOR UPDATE"
+        ),
+        {"id": account_id},
+    ).one_or_none()
+    if row is None:
+        raise NotFound("No such account.")
+    chosen = _plan(catalog, row.storefront, wanted)
+    if row.over:
+        due = catalog.storefronts[row.storefront].plans.get(row.due, chosen)
+        _begin_month(connection, account_id, due)
+
+
+def _begin_month(connection: Connection, account_id: uuid.UUID, plan: Plan) -> None:
     ledger.expire_grant(connection, account_id)
-    ledger.grant_monthly(connection, account_id, plan.grant_tenths)
+    connection.execute(
+        text(
+            "UPDATE accounts SET plan = :plan, next_plan = NULL, "
+            f"period_end = {_NEXT_PERIOD_END} WHERE id = :id"
+        ),
+        {"id": account_id, "plan": plan.id},
+    )
+    ledger.grant_monthly(connection, account_id, plan.grant_tenths, reason=_month_of(plan))
+
+
+def _size(plan: Plan) -> tuple[int, float]:
+    """What makes one plan more than another."""
+    return plan.grant_tenths, plan.price_usd
+
+
+def _month_of(plan: Plan) -> str:
+    return f"a month of {plan.id}"
 
 
 def _plan(catalog: Catalog, storefront: str, plan: str) -> Plan:
-    plans = catalog.storefronts[storefront].plans
-    if plan not in plans:
-        raise InvalidRequest([FieldError("plan", f"must be one of {', '.join(plans)}.")])
-    return plans[plan]
+    shop = catalog.storefronts.get(storefront)
+    if shop is None:
+        raise InvalidRequest(
+            [FieldError("storefront", f"{storefront} is not in the catalogue any more.")]
+        )
+    if plan not in shop.plans:
+        raise InvalidRequest([FieldError("plan", f"must be one of {', '.join(shop.plans)}.")])
+    return shop.plans[plan]

@@ -12,7 +12,8 @@ adjust     farm/avail.  avail./farm  an operator's correction, with a reason
 hold       available    held         a job is submitted
 charge     held         farm         it succeeded
 release    held         available    it ended in any other way
-expire     available    farm         what the month's end leaves of the grant
+expire     available    farm         what the month's end, or a smaller plan taken
+                                     at once, leaves of the grant
 ========== ============ ============ ===========================================
 
 Two-phase as in TigerBeetle's pending transfers: a hold is resolved once, by a charge or by
@@ -29,6 +30,7 @@ from typing import Literal
 from sqlalchemy import Connection, text
 
 from farm.errors import FieldError, InsufficientCredits, InvalidRequest, NotFound
+from farm.types import CREDIT_TENTHS
 
 CREDITS_MAX_TENTHS = 10**12
 
@@ -97,14 +99,21 @@ _MOVE = text(
 _POST = text(
     "UPDATE accounts SET posted = posted + :tenths, "
     # A correction downwards takes bought credits first, then what it must of the grant.
-    "grant_left = least(grant_left + :grant, posted + :tenths) "
+    "grant_left = least(grant_left + :grant, posted + :tenths), "
+    "granted_in_period = granted_in_period + :grant "
     "WHERE id = :account AND posted + :tenths >= held RETURNING id"
 )
 
 
-def grant_monthly(connection: Connection, account_id: uuid.UUID, tenths: int) -> None:
-    """Give the plan's monthly credits; they are the first to be spent and the ones that expire."""
-    _post(connection, account_id, tenths, kind="grant", reason="", into_grant=tenths)
+def grant_monthly(
+    connection: Connection, account_id: uuid.UUID, tenths: int, *, reason: str
+) -> None:
+    """Give a plan's monthly credits; they are the first to be spent and the ones that expire.
+
+    Raises:
+        NotFound: no such account.
+    """
+    _post(connection, account_id, tenths, kind="grant", reason=reason, into_grant=tenths)
 
 
 def grant(
@@ -125,34 +134,61 @@ def grant(
     if not reason.strip():
         raise InvalidRequest([FieldError("reason", "is required: say why, it is kept for ever.")])
     if tenths == 0 or abs(tenths) > CREDITS_MAX_TENTHS or (tenths < 0 and kind == "purchase"):
-        raise InvalidRequest([FieldError("credits", "must be above 0 and sensible.")])
+        least = "must be above 0" if kind == "purchase" else "must not be 0"
+        most = f"{CREDITS_MAX_TENTHS // CREDIT_TENTHS:,}"
+        raise InvalidRequest([FieldError("credits", f"{least}, and at most {most}.")])
     _post(connection, account_id, tenths, kind=kind, reason=reason.strip(), into_grant=0)
 
 
 def expire_grant(connection: Connection, account_id: uuid.UUID) -> int:
-    """Take back what is left of the monthly grant and not held; returns the tenths taken.
+    """End a month: take back what is left of its grant and not held; returns the tenths taken.
 
     What is held may still be charged, and a charge spends the grant first; so as much of the
     grant as is held stays, and goes at the next month's end if it was not spent.
+
+    Raises:
+        NotFound: no such account.
     """
-    tenths = connection.execute(
-        text(
-            """
-            WITH before AS (
-                SELECT id, greatest(grant_left - held, 0) AS lost FROM accounts
-                WHERE id = :account FOR UPDATE
-            )
-            UPDATE accounts SET posted = posted - before.lost, grant_left = grant_left - before.lost
-            FROM before WHERE accounts.id = before.id RETURNING before.lost
-            """
-        ),
-        {"account": account_id},
-    ).scalar()
+    values = {"at_most": CREDITS_MAX_TENTHS, "month_ends": True}
+    return _expire(connection, account_id, values, reason="the month ended")
+
+
+def take_back_grant(
+    connection: Connection, account_id: uuid.UUID, at_most_tenths: int, *, reason: str
+) -> int:
+    """Within a month, take back that much of its grant, or what is left of it and not held.
+
+    Returns the tenths taken: they count as never granted in this month.
+
+    Raises:
+        NotFound: no such account.
+    """
+    values = {"at_most": at_most_tenths, "month_ends": False}
+    return _expire(connection, account_id, values, reason=reason)
+
+
+_EXPIRE = text(
+    """
+    WITH before AS (
+        SELECT id, least(greatest(grant_left - held, 0), :at_most) AS lost FROM accounts
+        WHERE id = :account FOR UPDATE
+    )
+    UPDATE accounts SET posted = posted - before.lost, grant_left = grant_left - before.lost,
+        granted_in_period = CASE WHEN :month_ends THEN 0 ELSE granted_in_period - before.lost END
+    FROM before WHERE accounts.id = before.id RETURNING before.lost
+    """
+)
+
+
+def _expire(
+    connection: Connection, account_id: uuid.UUID, values: dict[str, int], *, reason: str
+) -> int:
+    tenths = connection.execute(_EXPIRE, {"account": account_id, **values}).scalar()
     if tenths is None:
         raise NotFound("No such account.")
     if tenths:
         connection.execute(
-            _MOVE, {"account": account_id, "kind": "expire", "tenths": -tenths, "reason": ""}
+            _MOVE, {"account": account_id, "kind": "expire", "tenths": -tenths, "reason": reason}
         )
     return int(tenths)
 

@@ -51,6 +51,9 @@ accounts = Table(
     Column("grant_left", BigInteger, nullable=False, server_default="0"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
     Column("period_end", DateTime(timezone=True), nullable=False),
+    # Monthly credits that this month has had, and the plan from its end on where it is another.
+    Column("granted_in_period", BigInteger, nullable=False, server_default="0"),
+    Column("next_plan", Text),
 )
 
 api_keys = Table(

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 import click
 
-from farm.accounts import Account, change_plan, create_account, find_account, set_status
+from farm.accounts import (
+    Account,
+    PlanChange,
+    change_plan,
+    create_account,
+    find_account,
+    set_status,
+)
+from farm.catalog import Plan
 from farm.cli.common import (
     credits_as_tenths,
     credits_of,
     data_option,
     json_option,
     opened,
+    say_credits,
     show_row,
     storefront_option,
 )
@@ -87,15 +98,33 @@ def unblock(email: str, storefront: str | None, data: Path | None) -> None:
 @accounts.command()
 @click.argument("email")
 @click.argument("plan")
+@click.option(
+    "--now", is_flag=True, help="Take a smaller plan at once, not when the month is over."
+)
 @storefront_option
 @json_option
 @data_option
-def plan(email: str, plan: str, storefront: str | None, as_json: bool, data: Path | None) -> None:
-    """Move an account to another plan; its monthly credits are replaced at once."""
+def plan(
+    email: str, plan: str, now: bool, storefront: str | None, as_json: bool, data: Path | None
+) -> None:
+    """Move an account to another plan.
+
+    A larger plan begins at once, with its monthly credits less those that the month has had.
+    A smaller one begins when the month is over; naming the present plan takes that back.
+    """
     with opened(data) as services, services.db.transaction() as connection:
         found = find_account(connection, email, storefront)
-        account = change_plan(connection, services.catalog, found.id, plan)
-    show_row(account_row(account), as_json=as_json)
+        change = change_plan(connection, services.catalog, found.id, plan, at_once=now)
+        plans = services.catalog.storefronts[found.storefront].plans
+    if as_json:
+        given = {
+            "granted": credits_of(change.granted_tenths),
+            "taken_back": credits_of(change.taken_tenths),
+        }
+        show_row({**account_row(change.account), **given}, as_json=True)
+    else:
+        for sentence in _what_happens(change, plans):
+            click.echo(sentence)
 
 
 def account_row(account: Account) -> dict[str, Any]:
@@ -105,12 +134,38 @@ def account_row(account: Account) -> dict[str, Any]:
         "email": account.email,
         "storefront": account.storefront,
         "plan": account.plan,
+        "next_plan": account.next_plan,
         "status": account.status.value,
         "available": credits_of(account.available_tenths),
         "held": credits_of(account.held_tenths),
         "created_at": account.created_at,
         "period_end": account.period_end,
     }
+
+
+def _what_happens(change: PlanChange, plans: Mapping[str, Plan]) -> list[str]:
+    """A change of plan in sentences: what is so now, and what the month's end brings."""
+    account = change.account
+    end = f"{account.period_end.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    after = plans[account.next_plan or account.plan]
+    who = f"{account.email} on {account.storefront}"
+    if account.next_plan:
+        first = f"{who} stays on {account.plan} until {end}, then goes to {account.next_plan}."
+    else:
+        first = f"{who} is on {account.plan} now."
+    sentences = [first]
+    if change.granted_tenths:
+        sentences.append(f"Granted now: {say_credits(change.granted_tenths)} credits.")
+    if change.taken_tenths:
+        sentences.append(f"Taken back now: {say_credits(change.taken_tenths)} credits.")
+    sentences.append(
+        f"Available now: {say_credits(account.available_tenths)} credits, "
+        f"held: {say_credits(account.held_tenths)}."
+    )
+    sentences.append(
+        f"On {end} what is left of the monthly credits goes and {after.credits_month} come."
+    )
+    return sentences
 
 
 def _set_status(

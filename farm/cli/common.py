@@ -68,6 +68,12 @@ def credits_of(tenths: int) -> float:
     return tenths / CREDIT_TENTHS
 
 
+def say_credits(tenths: int, *, sign: bool = False) -> str:
+    """Tenths as credits in a sentence, exact however many: ``10000`` or ``-0.5``."""
+    plus = "+" if sign else ""
+    return f"{Decimal(tenths) / CREDIT_TENTHS:{plus}f}"
+
+
 def show_rows(rows: Rows, columns: Sequence[str], *, as_json: bool, empty: str) -> None:
     """Print rows as a table with these columns, or all of each row as JSON."""
     if as_json:

@@ -109,12 +109,6 @@ def test_a_blocked_account_is_refused_until_it_is_unblocked(farm: Farm, keys: Ke
     keys.authenticate(key, "pixelapi")
 
 
-def test_a_new_plan_replaces_the_monthly_credits_and_no_others(farm: Farm) -> None:
-    farm("accounts", "create", EMAIL, "--credits", "7")
-    account = farm("accounts", "plan", EMAIL, "starter", "--json").json()
-    assert (account["plan"], account["available"]) == ("starter", 10_007.0)
-
-
 def test_keys_are_made_listed_without_their_text_and_revoked(farm: Farm, keys: KeyRing) -> None:
     first = farm("accounts", "create", EMAIL, "--json").json()["key"]
     second = farm("keys", "create", EMAIL, "--label", "ci", "--json").json()
@@ -134,12 +128,6 @@ def test_keys_are_made_listed_without_their_text_and_revoked(farm: Farm, keys: K
         False,
         True,
     ]
-
-
-def test_granted_credits_are_there_at_once(farm: Farm) -> None:
-    farm("accounts", "create", EMAIL)
-    ran = farm("credits", "grant", EMAIL, "100.5", "--reason", "sorry for the outage")
-    assert ran.out == (f"{EMAIL} on pixelapi got 100.5 credits; available now: 110.5.\n")
 
 
 def test_an_audit_of_sound_books_exits_0(farm: Farm) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from farm import accounts, jobs, ledger, settle
+from farm.catalog import Catalog
 from farm.errors import InsufficientCredits
 from farm.services import Services
 from farm.types import Claim, JobState
 from tests import factories
-from tests.farm.checks import run
+from tests.farm.checks import run, scalar
 
 T = TypeVar("T")
 
 PRICE = 30
-GRANTS = {"free": 100, "starter": 100_000}
+GRANTS = {"free": 100, "starter": 160, "pro": 400}
+"""Small enough that an account runs out of credits; in tenths, as everything here."""
 
 EVENTS = (
     "buy",
@@ -25,11 +27,13 @@ EVENTS = (
     "claim",
     "succeed",
     "fail",
+    "block",
     "cancel",
     "hand_back",
     "expire",
     "renew",
     "change_plan",
+    "change_plan_at_once",
 )
 
 
@@ -38,8 +42,13 @@ class Book:
     """What an account should hold: what was granted and bought, kept apart, and its jobs."""
 
     plan: str = "free"
+    next_plan: str | None = None
     granted: int = GRANTS["free"]
     bought: int = 0
+    given: int = GRANTS["free"]
+    """Monthly credits that this month has had."""
+    largest: int = GRANTS["free"]
+    """The most that any plan held in this month grants."""
     queued: list[uuid.UUID] = field(default_factory=list)
     running: list[Claim] = field(default_factory=list)
 
@@ -70,18 +79,49 @@ class Book:
         self.bought -= from_bought
         self.granted -= tenths - from_bought
 
-    def new_grant(self) -> None:
-        """Of the old grant only what is held stays."""
-        self.granted = min(self.granted, self.held) + GRANTS[self.plan]
+    def new_month(self) -> None:
+        """Of the old grant only what is held stays; a plan that was waiting begins."""
+        self.plan, self.next_plan = self.next_plan or self.plan, None
+        self.given = self.largest = GRANTS[self.plan]
+        self.granted = min(self.granted, self.held) + self.given
+
+    def change(self, plan: str, *, at_once: bool) -> None:
+        """More comes at once, for the difference; less at the month's end, or if at once out
+        of what is neither spent nor held."""
+        self.next_plan = None
+        if GRANTS[plan] < GRANTS[self.plan] and not at_once:
+            self.next_plan = plan
+            return
+        if plan != self.plan:
+            more = GRANTS[plan] - self.given
+            free = max(self.granted - self.held, 0)
+            moved = max(more, -free) if at_once else max(more, 0)
+            self.given += moved
+            self.granted += moved
+        self.plan = plan
+        self.largest = max(self.largest, GRANTS[plan])
+
+
+def small_plans(catalog: Catalog) -> Catalog:
+    """The catalogue with the plans of ``GRANTS`` alone."""
+    shop = catalog.storefronts["pixelapi"]
+    plans = {
+        name: shop.plans[name].model_copy(update={"credits_month": tenths // 10})
+        for name, tenths in GRANTS.items()
+    }
+    small = shop.model_copy(update={"plans": plans})
+    return catalog.model_copy(update={"storefronts": {"pixelapi": small}})
 
 
 class Ledgered:
     """One account of a real farm beside its book. Each event takes any number as its choice."""
 
     def __init__(self, services: Services) -> None:
-        self.services = services
-        self.who = factories.customer(services)
+        self.services = replace(services, catalog=small_plans(services.catalog))
+        self.who = factories.customer(self.services)
         self.book = Book()
+        self.month_began = 0
+        """The last ledger entry before this month's."""
 
     def do(self, event: str, choice: int) -> None:
         """Make one event happen; one that finds no job to happen to does nothing."""
@@ -138,6 +178,12 @@ class Ledgered:
             assert factories.fail(self.services, claim) is JobState.FAILED
             assert not factories.succeed(self.services, claim)
 
+    def block(self, choice: int) -> None:
+        """A running job's result is refused, and only once."""
+        if claim := _pop(self.book.running, choice):
+            assert settle.block(self.services.db, claim, "result_refused", "Refused.")
+            assert not factories.succeed(self.services, claim)
+
     def cancel(self, choice: int) -> None:
         """The customer gives up a queued job (even) or a running one (odd), and only once."""
         claim = _pop(self.book.running, choice) if choice % 2 else None
@@ -164,18 +210,37 @@ class Ledgered:
         """The account's month ends."""
         over = "UPDATE accounts SET period_end = now() - interval '1 second' WHERE id = :id"
         run(self.services, over, id=self.who.account_id)
+        self.month_began = scalar(self.services, "SELECT max(id) FROM entries")
         with self.services.db.transaction() as connection:
             assert accounts.renew_due_accounts(connection, self.services.catalog) == 1
-        self.book.new_grant()
+        self.book.new_month()
 
-    def change_plan(self, choice: int) -> None:
-        """To the free plan mostly, so that credits stay short."""
-        plan = "starter" if choice % 4 == 0 else "free"
+    def change_plan(self, choice: int, *, at_once: bool = False) -> None:
+        """To any plan, mostly a small one, so that credits stay short."""
+        plan = ("free", "free", "starter", "pro")[choice % 4]
         with self.services.db.transaction() as connection:
-            accounts.change_plan(connection, self.services.catalog, self.who.account_id, plan)
-        if plan != self.book.plan:
-            self.book.plan = plan
-            self.book.new_grant()
+            accounts.change_plan(
+                connection, self.services.catalog, self.who.account_id, plan, at_once=at_once
+            )
+        self.book.change(plan, at_once=at_once)
+
+    def change_plan_at_once(self, choice: int) -> None:
+        """To any plan, without waiting for the month's end where it is a smaller one."""
+        self.change_plan(choice, at_once=True)
+
+    def granted_this_month(self) -> int:
+        """By the ledger: monthly credits given since the month began, less what changes of
+        plan took back."""
+        return int(
+            scalar(
+                self.services,
+                "SELECT coalesce(sum(amount), 0) FROM entries WHERE account_id = :id "
+                "AND book = 'available' AND id > :began "
+                "AND (kind = 'grant' OR (kind = 'expire' AND reason <> 'the month ended'))",
+                id=self.who.account_id,
+                began=self.month_began,
+            )
+        )
 
 
 def _pop(items: list[T], choice: int) -> T | None:

@@ -106,7 +106,7 @@ def test_an_unknown_account_gets_nothing(services: Services) -> None:
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 999)), min_size=8, max_size=40))
 def test_any_order_of_events_leaves_what_the_books_say(
@@ -116,6 +116,8 @@ def test_any_order_of_events_leaves_what_the_books_say(
     for event, choice in events:
         account.do(event, choice)
         assert amounts(services, account.who.account_id) == account.book.amounts
+        # However often the plan changes, a month gives no more than its largest plan.
+        assert account.granted_this_month() == account.book.given <= account.book.largest
     assert_books_balance(services)
 
 

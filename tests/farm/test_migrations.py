@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,50 @@ def test_a_database_that_is_away_is_said(empty_url: str) -> None:
     nowhere = make_url(empty_url).set(database="no_such_database")
     with pytest.raises(DatabaseUnavailable):
         upgrade(nowhere.render_as_string(hide_password=False))
+
+
+def test_what_a_month_has_had_is_read_from_the_ledger_when_the_column_comes(
+    empty_url: str,
+) -> None:
+    """The largest grant since the month began, on an account of the 31st."""
+    config = alembic_config(empty_url)
+    command.upgrade(config, "0002")
+    who, other = uuid.uuid4(), uuid.uuid4()
+
+    def before(connection: Connection) -> None:
+        for account, posted in ((who, 100_300), (other, 0)):
+            connection.execute(
+                text(
+                    "INSERT INTO accounts (id, email, storefront, plan, posted, created_at,"
+                    " period_end) VALUES (:id, :id || '@example.com', 'pixelapi', 'starter',"
+                    " :posted, '2024-01-31 10:00Z', '2024-03-31 10:00Z')"
+                ),
+                {"id": account, "posted": posted},
+            )
+        for number, (kind, tenths, at) in enumerate(
+            (
+                ("grant", 600_000, "2024-02-29 09:59Z"),  # another month's, of a larger plan
+                ("grant", 100, "2024-02-29 10:00Z"),
+                ("grant", 100_000, "2024-03-15 00:00Z"),
+                ("grant", 100, "2024-03-16 00:00Z"),
+                ("purchase", 900_000, "2024-03-17 00:00Z"),
+            )
+        ):
+            connection.execute(
+                text(
+                    "INSERT INTO entries (transaction_id, account_id, kind, book, amount,"
+                    " created_at) VALUES (:n, :id, :kind, 'farm', -:tenths, :at),"
+                    " (:n, :id, :kind, 'available', :tenths, :at)"
+                ),
+                {"n": number, "id": who, "kind": kind, "tenths": tenths, "at": at},
+            )
+        connection.commit()
+
+    inspected(empty_url, before)
+    command.upgrade(config, "head")
+
+    def after(connection: Connection) -> dict[Any, Any]:
+        rows = connection.execute(text("SELECT id, granted_in_period, next_plan FROM accounts"))
+        return {row.id: (row.granted_in_period, row.next_plan) for row in rows}
+
+    assert inspected(empty_url, after) == {who: (100_000, None), other: (0, None)}
