@@ -61,7 +61,8 @@ def specification(dialect: Dialect, public_url: str) -> SpecTree:
         title=dialect.title,
         version=_VERSION,
         path=f"docs/{dialect.id}",
-        servers=[Server(url=public_url)],
+        # The page may call nothing but the host that it came from, whatever name that has.
+        servers=[Server(url="/", description="Here"), Server(url=public_url)],
         security_schemes=[
             SecurityScheme(
                 name="Bearer", data=SecuritySchemeData(type=SecureType.HTTP, scheme="bearer")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 from typing import Any
 
@@ -9,6 +11,8 @@ import pytest
 from flask import Flask
 
 from farm.catalog import Catalog
+from tests.api.caller import Caller
+from tests.api.pictures import picture
 
 HTTP_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
@@ -47,7 +51,7 @@ def test_every_route_of_the_storefront_is_described(app: Flask, spec: dict[str, 
 
 def test_the_description_names_its_server_and_its_keys(spec: dict[str, Any]) -> None:
     assert spec["info"]["title"] == "PixelAPI"
-    assert spec["servers"] == [{"url": "http://127.0.0.1:8000"}]
+    assert [server["url"] for server in spec["servers"]] == ["/", "http://127.0.0.1:8000"]
     assert spec["components"]["securitySchemes"]["Bearer"] == {"type": "http", "scheme": "bearer"}
     assert spec["security"] == [{"Bearer": []}]
 
@@ -56,6 +60,99 @@ def test_every_reference_leads_somewhere(spec: dict[str, Any]) -> None:
     found = re.findall(r"#/components/schemas/([^'\"]+)", str(spec))
     assert found
     assert set(found) <= set(spec["components"]["schemas"])
+
+
+def test_every_path_parameter_says_what_it_takes(spec: dict[str, Any]) -> None:
+    for path, operations in spec["paths"].items():
+        for operation in operations.values():
+            named = {p["name"]: p["schema"] for p in operation["parameters"] if p["in"] == "path"}
+            assert set(named) == set(re.findall(r"{(\w+)}", path))
+            assert all(schema["type"] == "string" for schema in named.values())
+    shown = spec["paths"]["/v1/image/{generation_id}"]["get"]["parameters"][0]["schema"]
+    for prefix in ("", "bg-rm-", "bg-rp-", "face-", "obj-rm-", "up-"):
+        assert re.search(shown["pattern"], f"{prefix}4d28614e-8ded-4108-91af-4116728f4eb5")
+    assert not re.search(shown["pattern"], "x-4d28614e-8ded-4108-91af-4116728f4eb5")
+
+
+def test_only_answers_that_are_given_are_documented(spec: dict[str, Any]) -> None:
+    reads = {"200", "401", "403", "429", "503"}
+    submits = reads | {"400", "402", "409", "413", "422"}
+    for path, operations in spec["paths"].items():
+        for method, operation in operations.items():
+            documented = set(operation["responses"])
+            if method == "post":
+                assert documented == submits, path
+            else:
+                assert documented - {"404", "422"} == reads, path
+            for status, answer in operation["responses"].items():
+                shape = answer["content"]["application/json"]["schema"]["$ref"]
+                assert (shape == "#/components/schemas/Problem") == (status != "200"), path
+                assert answer["description"]
+    assert "ValidationError" not in spec["components"]["schemas"]
+
+
+def test_every_example_works_when_it_is_pressed(caller: Caller, spec: dict[str, Any]) -> None:
+    """As the page does it: what is shown as an example is sent as it stands."""
+    schemas, pressed = spec["components"]["schemas"], 0
+    for path, operations in spec["paths"].items():
+        for method, operation in operations.items():
+            if "{generation_id}" in path:
+                continue
+            for kind, body in _bodies(schemas, operation):
+                filled = path
+                for parameter in operation["parameters"]:
+                    shown = str(parameter.get("example", ""))
+                    filled = filled.replace(f"{{{parameter['name']}}}", shown)
+                response = caller.app.test_client().open(
+                    filled, method=method, headers=caller.headers, data=body, content_type=kind
+                )
+                assert response.status_code == 200, (path, kind, response.json)
+                assert "warnings" not in response.json, path
+                pressed += 1
+    assert pressed == 1 + 2 * 5 + 4
+
+
+def _bodies(schemas: dict[str, Any], operation: dict[str, Any]) -> list[tuple[str | None, Any]]:
+    """The example bodies of an operation, each with its content type."""
+    found: list[tuple[str | None, Any]] = []
+    for kind, media in operation.get("requestBody", {"content": {}})["content"].items():
+        schema = schemas[media["schema"]["$ref"].rpartition("/")[2]]
+        if kind == "application/json":
+            found.append((kind, json.dumps(schema["examples"][0])))
+            continue
+        # A file input that is left empty is sent as a file without a name.
+        fields: dict[str, Any] = {}
+        for name, shown in schema["properties"].items():
+            if shown.get("format") == "binary":
+                chosen = name in schema["required"]
+                fields[name] = (io.BytesIO(picture() if chosen else b""), "a.png" * chosen)
+            else:
+                fields[name] = str(shown.get("examples", [shown.get("default", "")])[0])
+        found.append((kind, fields))
+    return found or [(None, None)]
+
+
+def test_edits_show_the_fields_of_their_cards(spec: dict[str, Any], catalog: Catalog) -> None:
+    schemas = spec["components"]["schemas"]
+    edits = [card for card in catalog.offered("pixelapi") if card.type == "edit"]
+    assert len(edits) == 5
+    for card in edits:
+        content = spec["paths"][card.endpoint]["post"]["requestBody"]["content"]
+        form, by_url = (
+            schemas[content[kind]["schema"]["$ref"].rpartition("/")[2]]
+            for kind in ("multipart/form-data", "application/json")
+        )
+        assert set(form["properties"]) == {*card.inputs, *card.params}
+        assert set(by_url["properties"]) == {*(f"{n}_url" for n in card.inputs), *card.params}
+        for name, given in card.inputs.items():
+            assert form["properties"][name]["format"] == "binary"
+            assert (name in form["required"]) == given.required
+            assert (f"{name}_url" in by_url["required"]) == given.required
+            assert f"{given.side_max} pixels" in form["properties"][name]["description"]
+        for name, param in card.params.items():
+            for shape in (form, by_url):
+                assert _bounds(shape["properties"][name])["max"] == param.max
+                assert (name in shape["required"]) == param.required
 
 
 def test_ranges_are_the_catalogues(spec: dict[str, Any], catalog: Catalog) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jsonschema_rs
 from hypothesis import HealthCheck, given
 from hypothesis import settings as run
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from api.app import create_app, runtime_of
-from api.storefronts.pixelapi import translate, wire
-from farm.catalog import built_in_catalog
+from api.forms import Fields
+from api.storefronts.pixelapi import edits, translate, wire, wire_edits
+from farm.catalog import ModelCard, built_in_catalog
 from farm.config import Settings
 from farm.errors import InvalidRequest
+from farm.intake.urls import FetchPolicy
 from tests import factories
 from tests.api.caller import Caller
 
@@ -116,3 +119,44 @@ def test_the_documented_schema_accepts_what_is_accepted(body: dict[str, Any]) ->
 
 def _without_strangers(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name in FIELDS}
+
+
+picture_urls = st.sampled_from(
+    [
+        "https://example.com/a.png",
+        "HTTP://example.com:8443/a b.png",
+        "http://example.com/?q=1#top",
+        "http://example.com",
+        "ftp://example.com/a.png",
+        "example.com/a.png",
+        "http://",
+        "",
+        "https://example.com/" + "x" * 2048,
+    ]
+)
+edit_bodies = st.dictionaries(
+    st.sampled_from(["image_url", "mask_url"]), picture_urls | scalars, max_size=2
+).flatmap(
+    lambda urls: st.dictionaries(
+        st.sampled_from(["prompt", "scale", "seed", "strange"]), values, max_size=3
+    ).map(lambda more: urls | more)
+)
+
+
+@run(max_examples=300, deadline=None)
+@given(
+    card=st.sampled_from([c for c in built_in_catalog().models.values() if c.type == "edit"]),
+    body=edit_bodies,
+)
+def test_the_documented_schema_of_an_edit_accepts_what_is_accepted(
+    card: ModelCard, body: dict[str, Any]
+) -> None:
+    documented = jsonschema_rs.Draft202012Validator(wire_edits.edit_json(card).model_json_schema())
+    try:
+        edits.decode_edit(Fields(body), card, FetchPolicy())
+        accepted = True
+    except InvalidRequest:
+        accepted = False
+    # JSON Schema takes 4.0 for a whole number; the farm, as Python does, for another kind.
+    pretends = any(isinstance(value, float) for value in body.values())
+    assert accepted == documented.is_valid(body) or pretends

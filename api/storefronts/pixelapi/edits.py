@@ -122,13 +122,13 @@ def _take_params(
 
 def _check_one_of(fields: Fields, card: ModelCard, found: _Findings) -> None:
     names = card.needs_one_of
-    ways = [way for name in names for way in ways_to_give(card, name)]
+    ways = [way for name in names for way in _ways(card, name)]
     tried = {way for way in ways if way in fields.files or way in fields.problems}
     if names and not tried and all(_value(fields, way) is None for way in ways):
         found.wrong(names[0], f"is missing. At least one is needed of {', '.join(ways)}.")
 
 
-def ways_to_give(card: ModelCard, name: str) -> tuple[str, ...]:
+def _ways(card: ModelCard, name: str) -> tuple[str, ...]:
     """The fields that an input or a parameter may come in."""
     return (name, f"{name}{URL_SUFFIX}") if name in card.inputs else (name,)
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
-from api.storefronts.pixelapi.edits import ways_to_give
 from api.storefronts.pixelapi.wire import param_field
 from api.uploads import URL_SUFFIX
 from farm.catalog import InputSpec, ModelCard
@@ -73,31 +72,31 @@ def edit_json(card: ModelCard) -> type[BaseModel]:
 
 
 def edit_form(card: ModelCard) -> type[BaseModel]:
-    """The form of an operation: pictures as files, or by URL."""
+    """The form of an operation: pictures as files.
+
+    The URL fields of the JSON body are taken in a form as well. They are not shown: the
+    documentation's page would fill them in, beside the file.
+    """
     fields: dict[str, Any] = {}
-    rules: list[dict[str, Any]] = []
     for name, spec in card.inputs.items():
-        url = f"{name}{URL_SUFFIX}"
-        fields[name] = (_File, Field(default=..., description=f"The file of {_noun(name, spec)}."))
-        fields[url] = (_Url, Field(default=..., description="Its URL, instead of the file."))
-        one = [{"required": [name]}, {"required": [url]}]
-        rules.append({"oneOf": one} if spec.required else {"not": {"required": [name, url]}})
+        default = ... if spec.required else None
+        fields[name] = (
+            _File,
+            Field(default=default, description=f"The file of {_noun(name, spec)}."),
+        )
     for name, param in card.params.items():
         fields[name] = param_field(card, name, param, nullable=False)
-    if card.needs_one_of:
-        ways = [way for name in card.needs_one_of for way in ways_to_give(card, name)]
-        rules.append({"anyOf": [{"required": [way]} for way in ways]})
 
-    def demand(schema: dict[str, Any]) -> None:
-        # Which of the pictures' fields there must be is what the rules say.
-        required = [name for name in schema.pop("required") if name in card.params]
-        schema |= {"required": required} if required else {}
-        schema["allOf"] = rules
-        for field in schema["properties"].values():
-            if field.get("default", "") is None:
-                del field["default"]
+    def complete(schema: dict[str, Any]) -> None:
+        if card.needs_one_of:
+            schema["anyOf"] = [{"required": [way]} for way in card.needs_one_of]
+        for name, shown in schema["properties"].items():
+            if shown.get("default", "") is None:
+                del shown["default"]
+            if name in EXAMPLES[card.operation]:
+                shown["examples"] = [EXAMPLES[card.operation][name]]
 
-    return _model(f"{card.operation}.form", card, fields, demand)
+    return _model(f"{card.operation}.form", card, fields, complete)
 
 
 def _noun(name: str, spec: InputSpec) -> str:
