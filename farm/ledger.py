@@ -25,6 +25,8 @@ and its money cannot part; :mod:`farm.submit` and :mod:`farm.settle` put them to
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import Connection, text
@@ -167,6 +169,44 @@ def take_back_grant(
     return _expire(connection, account_id, values, reason=reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One transaction of the ledger as its account sees it; amounts in tenths, signed."""
+
+    transaction_id: int
+    at: datetime
+    kind: str
+    available_tenths: int
+    held_tenths: int
+    job_id: uuid.UUID | None
+    reason: str
+
+
+def history(connection: Connection, account_id: uuid.UUID, limit: int) -> list[Movement]:
+    """The newest ``limit`` transactions of an account, newest first."""
+    rows = connection.execute(_HISTORY, {"account": account_id, "limit": limit})
+    return [
+        Movement(
+            row.transaction_id, row.at, row.kind, row.available, row.held, row.job_id, row.reason
+        )
+        for row in rows
+    ]
+
+
+# A transaction has two entries, and an account's are written one after another under the lock
+# of its row: the newest 2n entries are the newest n transactions.
+_HISTORY = text(
+    """
+    SELECT transaction_id, min(created_at) AS at, min(kind) AS kind, min(reason) AS reason,
+        coalesce(sum(amount) FILTER (WHERE book = 'available'), 0)::bigint AS available,
+        coalesce(sum(amount) FILTER (WHERE book = 'held'), 0)::bigint AS held,
+        (array_agg(job_id))[1] AS job_id
+    FROM (
+        SELECT * FROM entries WHERE account_id = :account ORDER BY id DESC LIMIT 2 * :limit
+    ) AS newest
+    GROUP BY transaction_id ORDER BY max(id) DESC
+    """
+)
 _EXPIRE = text(
     """
     WITH before AS (

@@ -1,12 +1,16 @@
-"""Plans as the operator types them."""
+"""Plans, credits and their history, as the operator types them."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
 
+from farm.services import Services
+from tests import factories
 from tests.cli.conftest import Farm
+from tests.farm.checks import assert_books_balance
 
 EMAIL = "someone@example.com"
 
@@ -64,3 +68,57 @@ def test_a_change_of_plan_as_json_is_the_account_and_what_moved(farm: Farm) -> N
     ]
     shown = farm("accounts", "show", EMAIL, "--json").json()
     assert shown == {name: down[name] for name in shown}
+
+
+def test_credits_are_given_sold_and_corrected(farm: Farm, services: Services) -> None:
+    because = ("--reason", "because")
+    assert farm("credits", "grant", EMAIL, "100.5", *because).out == (
+        f"{EMAIL} on pixelapi got 100.5 credits; available now: 117.5.\n"
+    )
+    assert farm("credits", "purchase", EMAIL, "50", *because).out == (
+        f"{EMAIL} on pixelapi bought 50 credits; available now: 167.5.\n"
+    )
+    assert farm("credits", "adjust", EMAIL, "-60.5", *because).out == (
+        f"{EMAIL} on pixelapi was corrected by -60.5 credits; available now: 107.\n"
+    )
+    assert farm("credits", "adjust", *because, "--storefront", "pixelapi", EMAIL, "+3").out == (
+        f"{EMAIL} on pixelapi was corrected by +3 credits; available now: 110.\n"
+    )
+    # Every digit, however many there are.
+    assert farm("credits", "purchase", EMAIL, "1234567.5", *because).out == (
+        f"{EMAIL} on pixelapi bought 1234567.5 credits; available now: 1234677.5.\n"
+    )
+    newest = farm("credits", "history", EMAIL, "--json", "--limit", "5").json()
+    assert [(row["kind"], row["available"], row["reason"]) for row in newest] == [
+        ("purchase", 1_234_567.5, "because"),
+        ("adjust", 3.0, "because"),
+        ("adjust", -60.5, "because"),
+        ("purchase", 50.0, "because"),
+        ("adjust", 100.5, "because"),
+    ]
+    assert_books_balance(services)
+
+
+def test_a_correction_never_takes_what_jobs_hold(farm: Farm, services: Services) -> None:
+    who = factories.customer(services)
+    factories.submitted(services, who)
+    ran = farm("credits", "adjust", who.email, "-8", "--reason", "x")
+    assert (ran.code, ran.out) == (1, "")
+    assert f"cannot take 8 from {who.email}: 7 are available, and" in ran.err
+    assert "traceback" not in ran.err.lower()
+    assert farm("credits", "adjust", who.email, "-7", "--reason", "x").code == 0
+    assert_books_balance(services)
+
+
+def test_the_history_is_a_line_for_each_entry_newest_first(farm: Farm, services: Services) -> None:
+    who = factories.customer(services)
+    claim = factories.claimed(services, factories.submitted(services, who))
+    assert factories.succeed(services, claim)
+    lines = farm("credits", "history", who.email).out.splitlines()
+    assert lines[0].split() == ["at", "kind", "available", "held", "job_id", "reason"]
+    kinds = [re.split(r"  +", line.rstrip())[1:] for line in lines[1:]]
+    assert kinds == [
+        ["charge", "-3", str(claim.job_id)],
+        ["hold", "-3", "+3", str(claim.job_id)],
+        ["grant", "+10", "-", "a month of free"],
+    ]

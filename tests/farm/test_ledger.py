@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from farm import ledger
+from farm import ledger, settle
 from farm.errors import InsufficientCredits, InvalidRequest, NotFound
 from farm.jobs import LEGAL_MOVES
 from farm.services import Services
@@ -103,6 +103,39 @@ def test_an_unknown_account_gets_nothing(services: Services) -> None:
     with services.db.transaction() as connection, pytest.raises(NotFound):
         ledger.expire_grant(connection, uuid.uuid4())
     assert scalar(services, "SELECT count(*) FROM entries") == 0
+
+
+def test_the_history_is_newest_first_and_the_accounts_own(services: Services) -> None:
+    who, other = factories.customer(services), factories.customer(services)
+    give(services, who.account_id, 55)
+    job = factories.submitted(services, who)
+    factories.submitted(services, other)
+    give(services, who.account_id, -5, kind="adjust", reason="a slip")
+    claim = factories.claimed(services, job)
+    assert factories.succeed(services, claim)
+    cancelled = factories.submitted(services, who)
+    settle.cancel(services.db, None, cancelled)
+
+    with services.db.transaction() as connection:
+        found = ledger.history(connection, who.account_id, 100)
+        newest = ledger.history(connection, who.account_id, 3)
+        nobody = ledger.history(connection, uuid.uuid4(), 100)
+    moved = [(m.kind, m.available_tenths, m.held_tenths, m.job_id, m.reason) for m in found]
+    assert moved == [
+        ("release", 30, -30, cancelled, ""),
+        ("hold", -30, 30, cancelled, ""),
+        ("charge", 0, -30, job, ""),
+        ("adjust", -5, 0, None, "a slip"),
+        ("hold", -30, 30, job, ""),
+        ("purchase", 55, 0, None, "a test"),
+        ("grant", 100, 0, None, "a month of free"),
+    ]
+    assert newest == found[:3]
+    assert nobody == []
+    assert [m.at for m in found] == sorted((m.at for m in found), reverse=True)
+    posted, held, _ = amounts(services, who.account_id)
+    assert sum(m.available_tenths for m in found) == posted - held
+    assert sum(m.held_tenths for m in found) == held
 
 
 @settings(
