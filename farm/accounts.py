@@ -26,10 +26,13 @@ from farm.types import AccountStatus
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]+\.[^@\s.]+")
 
 # The first anniversary of the account's own start day that still lies ahead. Counted from
-# the start day each time, so that 31 January goes to 28 February and back to 31 March.
+# the start day each time, so that 31 January goes to 28 February and back to 31 March; and in
+# UTC, so that no session's time zone moves the day or, with its summer time, the hour.
 _NEXT_PERIOD_END = """(
     SELECT min(due) FROM (
-        SELECT created_at + make_interval(months => n) AS due FROM generate_series(1, 1200) AS n
+        SELECT (created_at AT TIME ZONE 'UTC' + make_interval(months => n)) AT TIME ZONE 'UTC'
+            AS due
+        FROM generate_series(1, 1200) AS n
     ) AS months WHERE due > now()
 )"""
 
@@ -120,8 +123,9 @@ def create_account(
         with connection.begin_nested():
             connection.execute(
                 text(
-                    "INSERT INTO accounts (id, email, storefront, plan, period_end) "
-                    "VALUES (:id, :email, :storefront, :plan, now() + interval '1 month')"
+                    "INSERT INTO accounts (id, email, storefront, plan, created_at, period_end) "
+                    "VALUES (:id, :email, :storefront, :plan, now(), "
+                    "(now() AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC')"
                 ),
                 {"id": account_id, "email": email, "storefront": storefront, "plan": chosen.id},
             )

@@ -4,16 +4,39 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
 
-from farm import accounts, settle
+from farm import accounts, ledger, settle
 from farm.services import Services
 from tests import factories
 from tests.farm.checks import amounts, assert_books_balance, run, scalar
-from tests.farm.months import anniversary, create, end_month, find, renew
+from tests.farm.months import Clock, anniversary, create, end_month, find, renew, set_time_zone
 from tests.processes import wait_until
+
+TICK = timedelta(microseconds=1)
+ZONES = ("UTC", "America/New_York", "Pacific/Auckland", "Asia/Kolkata", "Pacific/Kiritimati")
+
+
+def at(moment: str) -> datetime:
+    """A time in UTC."""
+    return datetime.fromisoformat(moment).replace(tzinfo=UTC)
+
+
+def months_entries(services: Services, email: str) -> list[str]:
+    """What the ledger says that months gave and took of an account, oldest first."""
+    account = find(services, email)
+    with services.db.transaction() as connection:
+        found = ledger.history(connection, account.id, 1000)
+    return [
+        f"{entry.kind} {entry.available_tenths} {entry.reason}"
+        for entry in reversed(found)
+        if entry.kind in ("grant", "expire")
+    ]
 
 
 def test_the_months_end_replaces_what_is_left_of_the_grant_and_keeps_what_was_bought(
@@ -163,3 +186,125 @@ def test_renewing_while_jobs_are_submitted_keeps_the_books(services: Services) -
         assert renewed.result() == 10
     assert amounts(services, who.account_id)[1] == 0
     assert_books_balance(services)
+
+
+# Month ends at set times --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "next_end"),
+    [
+        ("2022-12-31T00:00:00", "2023-01-31T00:00:00", "2023-02-28T00:00:00"),
+        ("2023-01-31T09:30:15", "2023-02-28T09:30:15", "2023-03-31T09:30:15"),
+        ("2023-01-28T23:59:59", "2023-02-28T23:59:59", "2023-03-28T23:59:59"),
+        ("2024-01-31T23:59:59.999999", "2024-02-29T23:59:59.999999", "2024-03-31T23:59:59.999999"),
+        ("2024-01-29T03:00:00", "2024-02-29T03:00:00", "2024-03-29T03:00:00"),
+        ("2024-02-29T00:00:00", "2024-03-29T00:00:00", "2024-04-29T00:00:00"),
+        ("2099-12-31T12:00:00", "2100-01-31T12:00:00", "2100-02-28T12:00:00"),
+    ],
+)
+def test_a_months_end_takes_and_gives_once_at_its_very_moment(
+    services: Services, start: str, end: str, next_end: str
+) -> None:
+    clock = Clock(services, at(start))
+    who = factories.customer(services, extra_credits=5)
+    assert find(services, who.email).period_end == at(end)
+    claim = factories.claimed(services, factories.submitted(services, who))
+    assert factories.succeed(services, claim)
+
+    clock.set(at(end) - TICK)
+    assert renew(services) == 0
+    clock.set(at(end))
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(lambda _: renew(services), range(4))) == 1
+    assert renew(services) == 0
+    assert months_entries(services, who.email) == [
+        "grant 100 a month of free",
+        "expire -70 the month ended",
+        "grant 100 a month of free",
+    ]
+    account = find(services, who.email)
+    assert account.period_end == at(next_end)
+    assert (account.posted_tenths, account.grant_tenths) == (150, 100)
+    assert_books_balance(services)
+
+
+STARTS = tuple(
+    map(
+        at,
+        (
+            "2023-01-31T00:00:00",
+            "2023-01-29T23:59:59.999999",
+            "2023-01-30T03:30:00",
+            "2023-02-28T12:00:00",
+            "2023-03-26T01:30:00",  # what does not exist where Europe's clocks go forward
+            "2023-03-12T02:30:00",  # nor in America
+            "2023-05-31T04:59:59",
+            "2023-08-01T00:00:00",
+            "2023-10-31T23:00:00",
+            "2023-12-31T11:11:11.111111",
+            "2024-02-29T08:00:00",
+        ),
+    )
+)
+
+
+def test_years_of_months_go_by_as_the_calendar_says(services: Services) -> None:
+    """Over two Februaries of 28 days and one of 29, with a server that has summer time."""
+    clock = Clock(services, STARTS[0])
+    set_time_zone(services, "America/New_York")
+    ends: dict[datetime, set[str]] = {}
+    for number, start in enumerate(STARTS):
+        clock.set(start)
+        email = create(services, f"n{number}@example.com").email
+        for months in range(1, 27):
+            ends.setdefault(anniversary(start, months), set()).add(email)
+    last = at("2025-03-25T00:00:00")
+    due = sorted(end for end in ends if end < last)
+    for end in due:
+        clock.set(end - TICK)
+        assert renew(services) == 0
+        clock.set(end)
+        assert renew(services) == len(ends[end])
+    assert_books_balance(services)
+    for number, start in enumerate(STARTS):
+        email = f"n{number}@example.com"
+        past = sum(email in ends[end] for end in due)
+        assert past >= 12
+        again = ["expire -100 the month ended", "grant 100 a month of free"]
+        assert months_entries(services, email) == ["grant 100 a month of free", *again * past]
+        assert find(services, email).period_end == anniversary(start, past + 1)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    start=st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31), timezones=st.just(UTC)),
+    later=st.timedeltas(timedelta(0), timedelta(days=1500)),
+    zone=st.sampled_from(ZONES),
+)
+@example(at("2024-01-31T03:00:00"), timedelta(days=30), "America/New_York")
+@example(at("2023-02-10T07:30:00"), timedelta(days=28), "America/New_York")
+@example(at("2024-02-29T00:00:00"), timedelta(days=366), "Pacific/Auckland")
+def test_any_renewal_leads_to_the_first_anniversary_ahead(
+    services: Services, start: datetime, later: timedelta, zone: str
+) -> None:
+    if scalar(services, "SELECT to_regnamespace('clock') IS NULL"):
+        Clock(services, start)
+    now = start + later
+    moved = "UPDATE clock.present SET at = :at"
+    with services.db.transaction() as connection:
+        connection.execute(text(f"SET LOCAL TimeZone = '{zone}'"))
+        connection.execute(text(moved), {"at": start})
+        account = accounts.create_account(connection, services.catalog, "ann@example.com")
+        assert (account.created_at, account.period_end) == (start, anniversary(start, 1))
+
+        connection.execute(text(moved), {"at": now})
+        due = accounts.renew_due_accounts(connection, services.catalog)
+        assert due == (anniversary(start, 1) <= now)
+        ahead = (anniversary(start, months) for months in range(1, 100))
+        renewed = accounts.get_account(connection, account.id)
+        assert renewed.period_end == next(end for end in ahead if end > now)
+        assert renewed.posted_tenths == 100
+        connection.rollback()
