@@ -26,10 +26,14 @@ from farm.cli.common import (
     opened,
     say_credits,
     show_row,
+    show_rows,
     storefront_option,
 )
 from farm.keys import create_key
 from farm.types import AccountStatus
+from farm.usage import DAYS_MAX, UsageRow, usage_by_day
+
+_USAGE_COLUMNS = ("day", "operation", "model", "jobs", "succeeded", "failed", "credits")
 
 
 @click.group()
@@ -127,6 +131,25 @@ def plan(
             click.echo(sentence)
 
 
+@accounts.command()
+@click.argument("email")
+@click.option("--days", type=click.IntRange(1, DAYS_MAX), default=30, show_default=True)
+@storefront_option
+@json_option
+@data_option
+def usage(email: str, days: int, storefront: str | None, as_json: bool, data: Path | None) -> None:
+    """Show what an account used: by day (UTC, of submitting) and kind, newest day first.
+
+    "failed" is every job that ended without a result, cancelled ones too: they cost nothing.
+    """
+    with opened(data) as services:
+        with services.db.transaction() as connection:
+            account = find_account(connection, email, storefront)
+        found = usage_by_day(services.db, account.id, days)
+    rows = [_usage_row(row) for row in found]
+    show_rows(rows, _USAGE_COLUMNS, as_json=as_json, empty=f"No jobs in the last {days} days.")
+
+
 def account_row(account: Account) -> dict[str, Any]:
     """What the operator sees of an account; amounts in credits."""
     return {
@@ -166,6 +189,18 @@ def _what_happens(change: PlanChange, plans: Mapping[str, Plan]) -> list[str]:
         f"On {end} what is left of the monthly credits goes and {after.credits_month} come."
     )
     return sentences
+
+
+def _usage_row(row: UsageRow) -> dict[str, Any]:
+    return {
+        "day": row.day.isoformat(),
+        "operation": row.operation,
+        "model": row.model,
+        "jobs": row.jobs,
+        "succeeded": row.succeeded,
+        "failed": row.failed,
+        "credits": credits_of(row.charged_tenths),
+    }
 
 
 def _set_status(

@@ -1,4 +1,4 @@
-"""Plans, credits and their history, as the operator types them."""
+"""Plans, credits, their history and usage, as the operator types them."""
 
 from __future__ import annotations
 
@@ -122,3 +122,27 @@ def test_the_history_is_a_line_for_each_entry_newest_first(farm: Farm, services:
         ["hold", "-3", "+3", str(claim.job_id)],
         ["grant", "+10", "-", "a month of free"],
     ]
+
+
+def test_usage_is_by_day_and_kind(farm: Farm, services: Services) -> None:
+    who = factories.customer(services)
+    assert (
+        farm("accounts", "usage", who.email, "--days", "7").out == "No jobs in the last 7 days.\n"
+    )
+    assert farm("accounts", "usage", who.email, "--json").json() == []
+    claim = factories.claimed(services, factories.submitted(services, who))
+    assert factories.succeed(services, claim)
+    assert factories.fail(services, factories.claimed(services, factories.submitted(services, who)))
+
+    [row] = farm("accounts", "usage", who.email, "--json").json()
+    assert {**row, "day": "today"} == {
+        "day": "today",
+        "operation": "generate",
+        "model": "sdxl",
+        "jobs": 2,
+        "succeeded": 1,
+        "failed": 1,
+        "credits": 3.0,
+    }
+    lines = farm("accounts", "usage", who.email).out.splitlines()
+    assert lines[1].split() == [row["day"], "generate", "sdxl", "2", "1", "1", "3.0"]
