@@ -246,7 +246,7 @@ def test_changes_renewals_and_jobs_at_once_mint_nothing(services: Services) -> N
     assert_books_balance(services)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_long_life_of_an_account_never_leaves_its_books(services: Services, seed: int) -> None:
     """Four hundred events in any order: jobs paid, failed and blocked, months and plans."""
     choose = random.Random(seed)

@@ -62,7 +62,7 @@ def test_jobs_are_counted_by_day_and_kind_and_by_how_they_ended(services: Servic
     assert_books_balance(services)
 
 
-@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Auckland"])
+@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Auckland"])
 def test_a_day_is_utcs_to_the_microsecond_in_every_session(services: Services, zone: str) -> None:
     """On the days when these zones' clocks are changed, too."""
     clock = Clock(services, NOON)
@@ -91,8 +91,8 @@ def test_an_account_without_jobs_used_nothing(services: Services) -> None:
     assert usage_by_day(services.db, uuid.uuid4(), DAYS_MAX) == []
 
 
-@pytest.mark.parametrize("days", [0, -1, DAYS_MAX + 1])
-def test_senseless_days_are_refused(services: Services, days: int) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        usage_by_day(services.db, uuid.uuid4(), days)
-    assert [error.field for error in caught.value.errors] == ["days"]
+def test_senseless_days_are_refused(services: Services) -> None:
+    for days in (0, -1, DAYS_MAX + 1):
+        with pytest.raises(InvalidRequest) as caught:
+            usage_by_day(services.db, uuid.uuid4(), days)
+        assert [error.field for error in caught.value.errors] == ["days"]
