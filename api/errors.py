@@ -11,7 +11,13 @@ from collections.abc import Callable, Sequence
 
 from flask import Flask, Response
 from flask_limiter import RateLimitExceeded
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+)
 
 from api.auth import over_limit
 from api.dialect import Dialect
@@ -118,6 +124,8 @@ def _translated(error: HTTPException, request: FarmRequest, body_max: int) -> er
         return errors.MethodNotAllowed(request.method, list(error.valid_methods or ()))
     if isinstance(error, RequestEntityTooLarge):
         return errors.TooLarge(body_max)
+    if isinstance(error, ClientDisconnected):
+        return errors.Malformed("The body broke off before its end, or its chunks are damaged.")
     return errors.Malformed(error.description or error.name)
 
 

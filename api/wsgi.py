@@ -5,18 +5,50 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.http.errors import ParseException
 
 from farm.config import load_settings, make_folder
 from farm.errors import SetupError
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from flask import Flask
 
 METRICS_FOLDER = "metrics"
 # gunicorn's code for "the application cannot be loaded": the master stops instead of trying
 # again and again.
 _CANNOT_START = 4
+
+
+def plain_errors(app: WSGIApplication) -> WSGIApplication:
+    """Gunicorn's input, for an application that knows no gunicorn.
+
+    Chunks that cannot be read are exceptions of gunicorn's own; to others a body that breaks
+    off is an OSError.
+    """
+
+    def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        if "HTTP_TRANSFER_ENCODING" in environ:
+            environ["wsgi.input"] = _Body(environ["wsgi.input"])
+        return app(environ, start)
+
+    return answer
+
+
+class _Body:
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int = -1) -> bytes:
+        """As much as there is, at most ``size`` bytes where that is not negative."""
+        try:
+            data: bytes = self._body.read(size)
+        except ParseException as error:
+            raise OSError(f"The body cannot be read: {error}.") from error
+        return data
 
 
 def create() -> Flask:
@@ -35,4 +67,5 @@ def create() -> Flask:
         print(f"farm: {error}", file=sys.stderr)
         sys.exit(_CANNOT_START)
     atexit.register(runtime_of(app).close)
+    app.wsgi_app = plain_errors(app.wsgi_app)  # type: ignore[assignment]
     return app
