@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 WORKERS ?= 2
+OTHER_CLIENT := .venv/clients/pixelapi-0.2.0
 # More words for `farm demo` and `farm up`: make up ARGS="--port 9000 --data /srv/farm"
 ARGS ?=
 
@@ -48,4 +49,6 @@ clean:
 .venv/dev.stamp: .venv/worker.stamp
 	@echo "Installing what the tests and checks need"
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c deploy/constraints.txt -e '.[worker,dev]'
+# A second version of one published client, where it does not replace the first.
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps --upgrade --target $(OTHER_CLIENT) pixelapi==0.2.0
 	@touch $@
