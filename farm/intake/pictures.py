@@ -12,6 +12,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import IO
 
@@ -32,6 +33,9 @@ from farm.intake.formats import jpeg, png, webp
 from farm.intake.formats.base import Stripped, Upload
 from farm.intake.formats.magic import kind_of
 from farm.types import Picture
+
+Read = Callable[[bytes | IO[bytes], str, InputSpec], Picture]
+"""What :func:`read_picture` is: a file, its field's name and its limits, to a picture."""
 
 _STRIP: Mapping[str, Callable[[Upload], Stripped]] = {
     "JPEG": jpeg.strip,
@@ -92,16 +96,23 @@ class PictureReader:
     """Lets a few pictures be decoded at a time in this process; the others wait their turn.
 
     A picture of 4096x4096 costs 64 MB while it is decoded and 48 MB after, so that the number
-    of requests at once must not decide how many there are.
+    of requests at once must not decide how many there are. The same few threads decode them
+    all: the C library keeps freed memory for the thread that freed it, and the many threads
+    of a web server together would keep twice what is in use.
     """
 
     def __init__(self, at_once: int = 2, wait_s: float = 10.0) -> None:
         self._turns = threading.BoundedSemaphore(at_once)
         self._wait_s = wait_s
+        # Starts its threads when they are first needed, so that a process may fork before.
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="pictures")
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Hold one of the turns: for reading, and for as long as the results are in memory.
+    def turn(self) -> Iterator[Read]:
+        """Hold one of the turns, for as long as the pictures that were read are in memory.
+
+        It gives a function like :func:`read_picture`, to be called any number of times, one
+        after the other.
 
         Raises:
             Overloaded: none became free in time.
@@ -109,14 +120,18 @@ class PictureReader:
         if not self._turns.acquire(timeout=self._wait_s):
             raise Overloaded("Too many pictures are being read right now. Send it again shortly.")
         try:
-            yield
+            yield self._read
         finally:
             self._turns.release()
 
     def read(self, source: bytes | IO[bytes], field: str, spec: InputSpec) -> Picture:
         """:func:`read_picture` in a turn; raises what it raises, and Overloaded."""
-        with self.turn():
-            return read_picture(source, field, spec)
+        with self.turn() as read:
+            return read(source, field, spec)
+
+    def _read(self, source: bytes | IO[bytes], field: str, spec: InputSpec) -> Picture:
+        # Whoever calls holds a turn, and there are as many threads as turns: one is free.
+        return self._threads.submit(read_picture, source, field, spec).result()
 
 
 def _content(source: bytes | IO[bytes], field: str, bytes_max: int) -> bytes:

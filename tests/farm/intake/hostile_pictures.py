@@ -17,6 +17,8 @@ from tests.farm.intake.picture_cases import HostilePicture, invalid, ok, shows, 
 from tests.farm.intake.picture_insides import INSIDES
 from tests.farm.intake.picture_parts import chunk, riff, riff_chunk
 
+__all__ = ["HOSTILE", "HostilePicture"]
+
 BYTES_MAX = 10 * 1024 * 1024
 
 

@@ -67,7 +67,7 @@ def main() -> None:
     if sys.argv[1] == "hostile":
         found = hostile(reader)
     else:
-        found = at_once(reader, Path(sys.argv[1]), int((*sys.argv, 1)[2]))
+        found = at_once(reader, Path(sys.argv[1]), int((*sys.argv, "1")[2]))
     print(json.dumps(found))
 
 

@@ -87,11 +87,14 @@ def test_a_refused_picture_gives_its_turn_back() -> None:
     assert reader.read(parts.png(), "image", SPEC).mode == "RGB"
 
 
-def test_a_turn_can_be_held_for_longer_than_the_reading() -> None:
+def test_a_turn_is_held_for_as_long_as_its_pictures_are_needed() -> None:
     reader = PictureReader(at_once=1, wait_s=0.05)
-    with reader.turn(), pytest.raises(Overloaded):
-        reader.read(parts.png(), "image", SPEC)
-    assert reader.read(parts.png(), "image", SPEC).mode == "RGB"
+    with reader.turn() as read:
+        image, mask = (read(parts.png(), name, SPEC) for name in ("image", "mask"))
+        assert image == mask
+        with pytest.raises(Overloaded):
+            reader.read(parts.png(), "image", SPEC)
+    assert reader.read(parts.png(), "image", SPEC) == image
 
 
 def cost(*words: str) -> dict[str, Any]:

@@ -41,6 +41,13 @@ def opened(picture: Picture) -> Image.Image:
     return image
 
 
+def level(image: Image.Image, place: tuple[int, int]) -> float:
+    """The one channel of a pixel."""
+    found = image.getpixel(place)
+    assert isinstance(found, int | float)
+    return found
+
+
 def check_bare(picture: Picture) -> None:
     """A picture's bytes hold its pixels and what says how to read them."""
     with Image.open(io.BytesIO(picture.data), formats=["TIFF"]) as image:
@@ -155,10 +162,7 @@ def test_a_mask_may_be_a_jpeg_of_inks_that_lies_on_its_side() -> None:
     mask = opened(read_picture(content, "mask", MASK))
     upright = parts.quadrants().convert("L")
     for place in ((9, 9), (39, 9), (9, 25), (39, 25)):
-        found, wanted = mask.getpixel(place), upright.getpixel(place)
-        assert isinstance(found, int)
-        assert isinstance(wanted, int)
-        assert abs(found - wanted) < 12
+        assert abs(level(mask, place) - level(upright, place)) < 12
 
 
 def test_a_mask_must_be_as_large_as_the_image() -> None:
