@@ -125,8 +125,8 @@ class InsufficientCredits(Rejected):
         self.required_tenths = required_tenths
         self.available_tenths = available_tenths
         super().__init__(
-            f"Insufficient credits. Required: {required_tenths / 10:g}, "
-            f"available: {available_tenths / 10:g}."
+            f"Insufficient credits. Required: {required_tenths / 10:.12g}, "
+            f"available: {available_tenths / 10:.12g}."
         )
 
 
