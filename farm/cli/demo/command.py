@@ -1,6 +1,7 @@
 """``farm demo``: a farm is started, used over HTTP with a key, checked, and stopped.
 
-It believes nothing that it did not check: the files, what they cost, the books, and that every process is gone at the end.
+It believes nothing that it did not check: the files, what they cost, the books, and that every
+process is gone at the end.
 """
 
 from __future__ import annotations

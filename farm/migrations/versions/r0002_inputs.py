@@ -30,7 +30,8 @@ CREATE TABLE inputs (
     height integer,
     deleted_at timestamptz,
     PRIMARY KEY (job_id, name),
-    CONSTRAINT inputs_somewhere CHECK (deleted_at IS NOT NULL OR url IS NOT NULL OR key IS NOT NULL),
+    CONSTRAINT inputs_somewhere CHECK (
+        deleted_at IS NOT NULL OR url IS NOT NULL OR key IS NOT NULL),
     CONSTRAINT inputs_stored CHECK (key IS NULL OR
         (sha256 IS NOT NULL AND bytes > 0 AND width > 0 AND height > 0))
 );
