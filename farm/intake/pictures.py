@@ -95,7 +95,8 @@ def same_size(inputs: Mapping[str, Picture]) -> None:
 class PictureReader:
     """Lets a few pictures be decoded at a time in this process; the others wait their turn.
 
-    A picture of 4096x4096 costs 64 MB while it is decoded and 48 MB after, so that the number
+    A picture of 4096x4096 costs 64 MB while it is decoded and 48 MB after (a WebP 256 MB at its
+    peak: Pillow decodes each as if it were an animation, with two canvases), so that the number
     of requests at once must not decide how many there are. The same few threads decode them
     all: the C library keeps freed memory for the thread that freed it, and the many threads
     of a web server together would keep twice what is in use.
