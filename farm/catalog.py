@@ -245,8 +245,9 @@ class Storefront(_Frozen):
 
 
 class Catalog(_Frozen):
-    """All model cards and storefronts, by id."""
+    """All model cards and storefronts, by id, and the classifier that may look at results."""
 
+    result_moderation: HubSource | None = None
     models: dict[Identifier, ModelCard]
     storefronts: dict[Identifier, Storefront]
 

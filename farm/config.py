@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import math
 import os
 import secrets
 from collections.abc import Mapping
@@ -89,6 +90,10 @@ class Settings(BaseSettings):
     """On SIGTERM a worker finishes its job within this, or hands it back to the queue."""
     output_ttl_s: Seconds = 86_400.0
     moderation_file: Path | None = None
+    result_moderation: str = ""
+    """What looks at results: nothing where left empty, ``hub``, or a classifier's folder."""
+    result_moderation_refuse: str = "nsfw=0.8"
+    """The labels that are refused, each from which probability on: ``nsfw=0.8,gore=0.5``."""
 
     # Fetching pictures from customers' URLs.
     fetch_allow: str = ""
@@ -144,6 +149,17 @@ class Settings(BaseSettings):
     def _readable_trusts(cls, text: str) -> str:
         parse_trusts(text)
         return text
+
+    @field_validator("result_moderation_refuse")
+    @classmethod
+    def _labels_have_limits(cls, text: str) -> str:
+        _labels(text)
+        return text
+
+    @property
+    def refused_labels(self) -> dict[str, float]:
+        """The labels of results that are refused, each with the probability from which on."""
+        return _labels(self.result_moderation_refuse)
 
     @property
     def limits_url(self) -> str:
@@ -282,6 +298,23 @@ def _write_secret(path: Path) -> None:
             os.link(draft, path)
     finally:
         draft.unlink()
+
+
+def _labels(text: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for item in text.split(","):
+        label, _, limit = (part.strip() for part in item.rpartition("="))
+        try:
+            probability = float(limit)
+        except ValueError:
+            probability = math.nan
+        if not label or label in found or not 0 < probability <= 1:
+            raise ValueError(
+                f"{item.strip()!r} is no label with a probability above 0 and up to 1, "
+                "as nsfw=0.8; each label once, commas between them"
+            )
+        found[label] = probability
+    return found
 
 
 def _shown_name(field: str) -> str:

@@ -243,6 +243,33 @@ def test_processes_that_start_at_once_sign_with_the_same_secret(tmp_path: Path) 
     assert len(keys) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("nsfw=0.8", {"nsfw": 0.8}),
+        ("nsfw=0.8,gore=1", {"nsfw": 0.8, "gore": 1.0}),
+        (" not for work = .5 , a=b = 0.25 ", {"not for work": 0.5, "a=b": 0.25}),
+    ],
+)
+def test_refused_labels_are_read(text: str, refused: dict[str, float]) -> None:
+    assert Settings(result_moderation_refuse=text).refused_labels == refused
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nsfw", "=0.8", "nsfw=", "nsfw=0", "nsfw=-1", "nsfw=1.01", "nsfw=80%", "nsfw=nan",
+        "nsfw=inf", "nsfw=0.8,", "nsfw=0.8,nsfw=0.9", "nsfw 0.8", ",", " ",
+    ],
+)  # fmt: skip
+def test_refused_labels_that_make_no_sense_are_named(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("FARM_RESULT_MODERATION_REFUSE", text)
+    with pytest.raises(SetupError, match=r"FARM_RESULT_MODERATION_REFUSE: .*as nsfw=0\.8"):
+        load_settings()
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"caf\xe9"])
 def test_a_secret_that_is_none_is_refused_rather_than_signed_with(
     tmp_path: Path, content: bytes
