@@ -1,8 +1,9 @@
 """``python -m models pull|check``: models' files, for `farm models`, which imports no engine.
 
-Reads one JSON object on stdin, ``{"weights": …, "cache": folder, "models": [{"id": …,
+Reads one JSON object on stdin, ``{"cache": folder, "models": [{"id": …, "weights": …,
 "served_by": …, "options": {…}, "sources": {part: {…}}}, …]}``, and writes one JSON line a model
-on stdout: ``{"id": …, "ok": …, "message": …}``. Exits 0 when all are ok.
+on stdout: ``{"id": …, "ok": …, "message": …}``. Exits 0 when all are ok. What looks at results
+may stand among the models, as ``{"id": …, "weights": …, "refused": {label: …}, "source": {…}}``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.errors import FarmError
-from models import weights
+from models import judge, weights
 from models.base import EngineSetup, Source
 
 
@@ -43,36 +44,44 @@ def main() -> int:
         return 2
     request = json.load(sys.stdin)
     failed = 0
-    for model in request["models"]:
-        setup = EngineSetup(
-            model_id=model["id"],
-            weights=request["weights"],
-            sources={part: _source(fields) for part, fields in model["sources"].items()},
-            options=model["options"],
-            served_by=model["served_by"],
-            cache=Path(request["cache"]),
-        )
+    for asked in request["models"]:
         try:
-            found = weights.pull(setup) if action == "pull" else weights.check(setup)
+            look = _judge if "refused" in asked else _model
+            answer = {"ok": True, "message": look(action, asked, Path(request["cache"]))}
         except FarmError as error:
             failed += 1
-            answer = {"id": setup.model_id, "ok": False, "message": str(error)}
-        else:
-            answer = {"id": setup.model_id, "ok": True, "message": _places(setup, found)}
-        print(json.dumps(answer), flush=True)
+            answer = {"ok": False, "message": str(error)}
+        print(json.dumps({"id": asked["id"], **answer}), flush=True)
     return 1 if failed else 0
 
 
-def _source(fields: dict[str, Any]) -> Source:
-    return _File(**fields) if "url" in fields else _Repository(**fields)
-
-
-def _places(setup: EngineSetup, found: dict[str, Path]) -> str:
+def _model(action: str, asked: dict[str, Any], cache: Path) -> str:
+    setup = EngineSetup(
+        model_id=asked["id"],
+        weights=asked["weights"],
+        sources={part: _source(fields) for part, fields in asked["sources"].items()},
+        options=asked["options"],
+        served_by=asked["served_by"],
+        cache=cache,
+    )
+    found = weights.pull(setup) if action == "pull" else weights.check(setup)
     if not found:
         return f"{setup.served_by} needs no weights"
     if len(found) == 1:
         return str(next(iter(found.values())))
     return ", ".join(f"{part} in {path}" for part, path in found.items())
+
+
+def _judge(action: str, asked: dict[str, Any], cache: Path) -> str:
+    """The classifier that looks at results, which is no model and takes no option."""
+    source = _Repository(**asked["source"]) if asked["source"] else None
+    if action == "pull" and source is not None:
+        return str(weights.fetch_checkpoint(asked["id"], source))
+    return str(judge.check(asked["weights"], asked["refused"], source))
+
+
+def _source(fields: dict[str, Any]) -> Source:
+    return _File(**fields) if "url" in fields else _Repository(**fields)
 
 
 if __name__ == "__main__":

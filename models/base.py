@@ -148,6 +148,34 @@ class Engine(Protocol):
         ...
 
 
+class Judge(Protocol):
+    """Looks at what an engine made, before it is stored; used by one thread at a time."""
+
+    def load(self, device: str) -> None:
+        """Bring the classifier onto ``device``; a no-op when loaded.
+
+        Raises:
+            SetupError: it is not there, broken, or does not know a refused label. Whoever
+                wanted results judged hands none out then.
+            OutOfMemory: the device is too small, or too full.
+        """
+        ...
+
+    def refusal(self, artifact: Artifact) -> str | None:
+        """The label for which a result is refused, or None where it may be handed out.
+
+        Pictures are looked at; other kinds of results are not, and may be.
+
+        Raises:
+            OutOfMemory, EngineFault: it could not be told.
+        """
+        ...
+
+    def unload(self) -> None:
+        """Give the memory back; a no-op when unloaded."""
+        ...
+
+
 @contextlib.contextmanager
 def faults(engine: str, doing: str, interrupts: Interrupts = ()) -> Iterator[None]:
     """Turn what a library raises into the farm's errors; the one place where that happens.

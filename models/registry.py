@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
 from farm.errors import ExtraMissing, SetupError
-from models.base import TINY, Card, Engine, EngineSetup, Interrupts
+from models.base import TINY, Card, Engine, EngineSetup, HubSource, Interrupts, Judge
 
 _ENGINES = {
     "sdxl": "models.engines.sdxl:SdxlEngine",
@@ -62,6 +63,19 @@ def create(
             "install the worker extra with `pip install 'media-farm[worker]'`."
         ) from error
     return cast(Engine, getattr(module, class_name)(setup_of(card, weights, cache, interrupts)))
+
+
+def create_judge(
+    where: str,
+    refused: Mapping[str, float],
+    source: HubSource | None,
+    *,
+    interrupts: Interrupts = (),
+) -> Judge:
+    """What looks at results, not yet loaded; see :class:`models.judge.PictureJudge`."""
+    from models.judge import PictureJudge
+
+    return PictureJudge(where, refused, source, interrupts)
 
 
 def setup_of(

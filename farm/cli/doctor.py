@@ -12,7 +12,7 @@ from farm.accounts import stranded_accounts
 from farm.broker import make_celery, messages_waiting
 from farm.cli.cluster import workers_by_queue
 from farm.cli.common import data_option, json_option, show_rows
-from farm.cli.models import ask_engines
+from farm.cli.models import ask_engines, asked_about
 from farm.config import Settings, load_settings, make_folder
 from farm.db import schema_is_current
 from farm.errors import FarmError
@@ -105,8 +105,7 @@ def _storage(settings: Settings) -> Iterator[Check]:
 
 
 def _weights(settings: Settings) -> Iterator[Check]:
-    cards = list(open_catalog(settings).models.values())
-    for answer in ask_engines("check", cards, settings):
+    for answer in ask_engines("check", asked_about(settings), settings):
         yield Check(f"weights {answer['id']}", answer["ok"], answer["message"])
 
 

@@ -20,6 +20,9 @@ from farm.config import Settings, load_settings
 from farm.errors import ExtraMissing, WeightsMissing
 from farm.services import open_catalog
 
+RESULT_MODERATION = "result-moderation"
+"""What ``pull`` and ``check`` call the classifier that looks at results."""
+
 
 @click.group()
 def models() -> None:
@@ -33,7 +36,7 @@ def list_(as_json: bool, data: Path | None) -> None:
     """List the catalogue's models."""
     settings = load_settings(data)
     rows = [_row(card, settings) for card in open_catalog(settings).models.values()]
-    columns = ("id", "type", "served_by", "vram_gb", "typical_s", "license", "weights")
+    columns = ("id", "queue", "served_by", "vram_gb", "typical_s", "license", "weights")
     show_rows(rows, columns, as_json=as_json, empty="The catalogue is empty.")
 
 
@@ -44,7 +47,7 @@ def pull(ids: Sequence[str], data: Path | None) -> None:
     """Fetch models' weights, exactly those that the catalogue names."""
     settings = load_settings(data)
     failures = []
-    for answer in ask_engines("pull", _chosen(open_catalog(settings), ids), settings):
+    for answer in ask_engines("pull", asked_about(settings, ids), settings):
         if answer["ok"]:
             click.echo(f"{answer['id']}: {answer['message']}")
         else:
@@ -61,7 +64,7 @@ def pull(ids: Sequence[str], data: Path | None) -> None:
 def check(ctx: click.Context, ids: Sequence[str], as_json: bool, data: Path | None) -> None:
     """Check that models' weights are here and whole; all models where none is named."""
     settings = load_settings(data)
-    answers = list(ask_engines("check", _chosen(open_catalog(settings), ids), settings))
+    answers = list(ask_engines("check", asked_about(settings, ids), settings))
     if as_json:
         show_rows(answers, (), as_json=True, empty="")
     else:
@@ -70,20 +73,37 @@ def check(ctx: click.Context, ids: Sequence[str], as_json: bool, data: Path | No
     ctx.exit(0 if all(answer["ok"] for answer in answers) else 1)
 
 
+def asked_about(settings: Settings, ids: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """What :func:`ask_engines` needs to know of the models of these names, or of everything
+    that this farm's workers load.
+
+    Raises:
+        click.BadParameter: a name is not known.
+    """
+    catalog = open_catalog(settings)
+    if not ids:
+        judges = [_asked_judge(catalog, settings)] if settings.result_moderation else []
+        return [_asked(card, settings) for card in catalog.models.values()] + judges
+    asked = []
+    for name in ids:
+        card = catalog.card(name)
+        if card is None and name != RESULT_MODERATION:
+            known = ", ".join([*catalog.models, RESULT_MODERATION])
+            raise click.BadParameter(f"{name!r} is none of {known}.", param_hint="ID")
+        asked.append(_asked(card, settings) if card else _asked_judge(catalog, settings))
+    return asked
+
+
 def ask_engines(
-    action: str, cards: Sequence[ModelCard], settings: Settings
+    action: str, asked: Sequence[dict[str, Any]], settings: Settings
 ) -> Iterator[dict[str, Any]]:
     """Have the engines' package pull or check weights; yields its answer for each model.
 
     Raises:
         ExtraMissing: the worker extra is not installed here.
     """
-    request = {
-        "weights": settings.weights,
-        # Where the workers of this data folder keep what they build.
-        "cache": str(settings.data / "weights"),
-        "models": [_asked(card, settings) for card in cards],
-    }
+    # The cache is where the workers of this data folder keep what they build and fetch.
+    request = {"cache": str(settings.data / "weights"), "models": asked}
     with subprocess.Popen(
         [sys.executable, "-m", "models", action],
         stdin=subprocess.PIPE,
@@ -98,31 +118,30 @@ def ask_engines(
         for line in process.stdout:
             answered += 1
             yield json.loads(line)
-    if answered < len(cards):
+    if answered < len(asked):
         raise ExtraMissing(
             "The weights could not be looked at (see above). Where the worker extra is not "
             "installed, run `pip install 'media-farm[worker]'`."
         )
 
 
-def _chosen(catalog: Catalog, ids: Sequence[str]) -> list[ModelCard]:
-    cards = []
-    for name in ids or catalog.models:
-        card = catalog.card(name)
-        if card is None:
-            known = ", ".join(catalog.models)
-            raise click.BadParameter(f"{name!r} is none of {known}.", param_hint="ID")
-        cards.append(card)
-    return cards
-
-
 def _asked(card: ModelCard, settings: Settings) -> dict[str, Any]:
-    """What ``python -m models`` needs to know of a card."""
     return {
         "id": card.id,
+        "weights": settings.weights,
         "served_by": card.served_by(settings.weights),
         "options": card.options,
         "sources": _sources(card),
+    }
+
+
+def _asked_judge(catalog: Catalog, settings: Settings) -> dict[str, Any]:
+    source = catalog.result_moderation
+    return {
+        "id": RESULT_MODERATION,
+        "weights": settings.result_moderation or "hub",
+        "refused": settings.refused_labels,
+        "source": source.model_dump() if source else None,
     }
 
 

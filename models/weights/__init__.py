@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm.errors import SetupError, WeightsMissing
-from models.base import HUB, TINY, EngineSetup, FileSource, Source
+from models.base import HUB, TINY, EngineSetup, FileSource, HubSource, Source
 from models.weights import files, hub, layout, tiny
 
 PIPELINE = "pipeline"
@@ -85,6 +85,33 @@ def pull(setup: EngineSetup) -> dict[str, Path]:
         else:
             got[part] = hub.fetch(setup.model_id, source, _others(setup, part))
     return got
+
+
+def checkpoint(name: str, where: str, source: HubSource | None) -> Path:
+    """The folder of a checkpoint that belongs to no model: ``source`` in the hub's cache where
+    ``where`` is ``hub``, else the folder ``where`` itself.
+
+    Raises:
+        WeightsMissing: it is not there, or not whole.
+    """
+    if where == HUB:
+        assert source is not None, "the hub has no default"
+        return hub.cached(name, source, ())
+    path = Path(where).expanduser().absolute()
+    if not path.is_dir():
+        raise WeightsMissing(f"No weights for {name}: there is no folder {path}.")
+    return layout.check_model(path, None)
+
+
+def fetch_checkpoint(name: str, source: HubSource) -> Path:
+    """Fetch a checkpoint that belongs to no model into the hub's cache; raises as
+    :func:`pull` does."""
+    return hub.fetch(name, source, ())
+
+
+def labels(path: Path) -> tuple[str, ...]:
+    """The labels that a classifier's configuration lists, in order."""
+    return layout.labels(path)
 
 
 def _others(setup: EngineSetup, part: str) -> tuple[str, ...]:

@@ -67,6 +67,18 @@ def parts(path: Path) -> Iterator[tuple[str, str]]:
             yield part, str(value[1])
 
 
+def labels(path: Path) -> tuple[str, ...]:
+    """What a classifier can say, in the order of its outputs.
+
+    Raises:
+        WeightsMissing: its configuration cannot be read, or lists no labels.
+    """
+    listed = _read_json(path / CONFIG).get("id2label")
+    if not isinstance(listed, dict) or not listed:
+        raise WeightsMissing(f"{path / CONFIG} lists no labels: this is no classifier.")
+    return tuple(str(listed[number]) for number in sorted(listed, key=int))
+
+
 def pipeline_patterns(folders: Iterable[str], variant: str | None) -> list[str]:
     """The files of a pipeline that are fetched: its index, and these parts of it."""
     return [INDEX, *(f"{folder}/{name}" for folder in folders for name in model_patterns(variant))]
