@@ -11,9 +11,15 @@ from farm.catalog import ModelCard
 from farm.config import Settings
 from farm.dispatch import Dispatcher
 from farm.services import Services, build_services
+from farm.types import Artifact
 from models import base, registry
 from tasks.drain import Drain
 from tasks.residency import GIB, Residency
+
+_INTERRUPTS = (SoftTimeLimitExceeded,)
+"""A time limit's signal may arrive in the middle of a library's call."""
+_JUDGE_BYTES = GIB // 2
+"""Room for the classifier that looks at results: 0.35 GB of weights in single precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +31,24 @@ class Child:
     dispatcher: Dispatcher
     celery: Celery
     drain: Drain
+    judge: base.Judge | None = None
+
+    def refusal(self, artifact: Artifact) -> str | None:
+        """The label for which the result policy refuses what an engine made, or None.
+
+        Raises:
+            SetupError, OutOfMemory, EngineFault: it could not be told; then nobody may have it.
+        """
+        if self.judge is None:
+            return None
+        self.judge.load(base.pick_device())
+        return self.judge.refusal(artifact)
 
     def close(self) -> None:
         """Unload every engine, send what is still to be rung, close every connection."""
         self.residency.clear()
+        if self.judge is not None:
+            self.judge.unload()
         self.dispatcher.stop()
         self.services.dispose()
 
@@ -48,7 +68,8 @@ class ChildSlot:
             services = build_services(self.settings)
             residency = _residency(self.settings)
             dispatcher = Dispatcher(self.celery)
-            self._child = Child(services, residency, dispatcher, self.celery, self.drain)
+            judge = _judge(services)
+            self._child = Child(services, residency, dispatcher, self.celery, self.drain, judge)
         return self._child
 
     def close(self) -> None:
@@ -58,20 +79,33 @@ class ChildSlot:
             child.close()
 
 
+def _judge(services: Services) -> base.Judge | None:
+    settings = services.settings
+    if not settings.result_moderation:
+        return None
+    return registry.create_judge(
+        settings.result_moderation,
+        settings.refused_labels,
+        services.catalog.result_moderation,
+        interrupts=_INTERRUPTS,
+    )
+
+
 def _residency(settings: Settings) -> Residency:
     def create(card: ModelCard) -> base.Engine:
         return registry.create(
             card,
             settings.weights,
             cache=settings.data / "weights",
-            # A time limit's signal may arrive in the middle of a library's call.
-            interrupts=(SoftTimeLimitExceeded,),
+            interrupts=_INTERRUPTS,
         )
+
+    reserved_bytes = _JUDGE_BYTES if settings.result_moderation else 0
 
     def budget_bytes(device: str) -> int:
         if settings.vram_gb is not None:
-            return int(settings.vram_gb * GIB)
-        return base.device_memory_bytes(device)
+            return int(settings.vram_gb * GIB) - reserved_bytes
+        return base.device_memory_bytes(device) - reserved_bytes
 
     # The tiny checkpoints take a few megabytes, whatever the card says of the real weights.
     return Residency(create, base.pick_device, budget_bytes, trust_cards=settings.weights != "tiny")
