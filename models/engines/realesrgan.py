@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -11,6 +10,7 @@ from farm.errors import EngineFault, FieldError, InvalidRequest
 from farm.types import RunRequest
 from models import weights
 from models.base import CPU
+from models.parts.hidden import bled
 from models.parts.memory import released
 from models.parts.picture_engine import Edited, PictureEngine, Stages
 from models.parts.pictures import Pixels, joined, open_input, split
@@ -62,7 +62,7 @@ class RealEsrganEngine(PictureEngine[Image.Image]):
     def _enlarge(self, part: Pixels) -> Pixels:
         assert self._net is not None
         alpha = part[..., 3] if part.shape[2] == 4 else None
-        colours = part if alpha is None else _filled(part[..., :3], alpha)
+        colours = bled(part[..., :3], alpha)
         with torch.inference_mode():
             made = self._net.pixels(self._net.descriptor(self._net.tensor(colours)))
         if alpha is None:
@@ -88,18 +88,3 @@ class RealEsrganEngine(PictureEngine[Image.Image]):
 
     def _resident(self) -> int:
         return self._net.resident_bytes if self._net else 0
-
-
-def _filled(colours: Pixels, alpha: Pixels) -> Pixels:
-    """The colours, where they cannot be seen those of the nearest pixel that can."""
-    clear = (alpha == 0).astype(np.uint8)
-    if not clear.any() or clear.all():
-        return colours
-    _, nearest = cv2.distanceTransformWithLabels(
-        clear, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    # The labels number the pixels that show, each its own.
-    palette = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
-    shown = clear == 0
-    palette[nearest[shown]] = colours[shown]
-    return np.asarray(palette[nearest])
