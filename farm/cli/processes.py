@@ -27,6 +27,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 CONTROL_PROCESSES = 4
 """Most of them may wait for somebody's slow web server; one is enough for the rest."""
+# A decoded picture is tens of megabytes. Above this many bytes malloc asks the system for pages
+# of their own and gives them back when the picture goes; left to itself it raises the bound and
+# keeps them.
+_DECODES_PICTURES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 STOP_S = 25
 """How long a program may take over its last request or job before it is killed."""
 
@@ -63,6 +67,7 @@ def api(host: str, port: int, supervised: bool, data: Path | None) -> None:
             f"--log-level={settings.log_level.lower()}",
             "api.wsgi:create()",
         ],
+        _DECODES_PICTURES,
     )
 
 
@@ -97,6 +102,7 @@ def control(supervised: bool, data: Path | None) -> None:
         settings,
         supervised,
         _worker_command("control", [CONTROL_QUEUE, INTAKE_QUEUE], CONTROL_PROCESSES, settings),
+        _DECODES_PICTURES,
     )
 
 
