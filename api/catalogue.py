@@ -90,13 +90,17 @@ def blueprint(
             raise NotFound("No such model. GET /v1/models lists those there are.")
         return json_reply(found)
 
-    tags = ["Models"]
+    tags, security = ["Models"], [{"Bearer": []}, {}]  # with a key or without
     for spec, problem in specs:
         errors: dict[str, Any] = {f"HTTP_{status}": problem for status in (401, 403, 429, 503)}
         many = Answers(HTTP_200=ModelList, **errors)
         one = Answers(HTTP_200=Model, HTTP_404=problem, **errors)
-        list_models = spec.validate(resp=many, tags=tags, skip_validation=True)(list_models)
-        get_model = spec.validate(resp=one, tags=tags, skip_validation=True)(get_model)
+        list_models = spec.validate(resp=many, tags=tags, security=security, skip_validation=True)(
+            list_models
+        )
+        get_model = spec.validate(resp=one, tags=tags, security=security, skip_validation=True)(
+            get_model
+        )
     routes.add_url_rule("/v1/models", view_func=list_models)
     routes.add_url_rule("/v1/models/<path:model_id>", view_func=get_model)
     return routes

@@ -201,7 +201,13 @@ _ANY_CALL = {
     503: "The farm is busy or its database away; Retry-After. Nothing was charged.",
 }
 READ_ERRORS = _problems(_ANY_CALL)
-ONE_ERRORS = _problems({**_ANY_CALL, 404: "No such id in this account."})
+ONE_ERRORS = _problems(
+    {
+        **_ANY_CALL,
+        404: "No such id in this account.",
+        405: "What stands for the id is the path of something else.",
+    }
+)
 QUERY_ERRORS = _problems({**_ANY_CALL, 422: "A query field is out of range."})
 SUBMIT_ERRORS = _problems(
     {

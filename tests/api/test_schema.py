@@ -1,0 +1,29 @@
+"""The storefront's own document, held against a running API by schemathesis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.api import schema
+from tests.farm.checks import assert_books_balance
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_nothing_is_answered_outside_the_document(
+    tmp_path: Path, postgres_url: str, redis_url: str
+) -> None:
+    folder = tmp_path / "farm"
+    folder.mkdir()
+    with schema.own_api(folder, postgres_url, redis_url) as (farm, target):
+        for key in target.keys:
+            target.submit_examples(key)
+        done = schema.run(target, folder, "--max-examples", "6")
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+        assert "12 selected / 12 total" in done.stdout
+        for key in target.keys:
+            assert len({job.get("operation") for job in target.jobs(key)}) == 6
+        assert schema.strangers_in(target) == []
+        assert_books_balance(farm.services)
