@@ -90,7 +90,8 @@ def blueprint(
             raise NotFound("No such model. GET /v1/models lists those there are.")
         return json_reply(found)
 
-    tags, security = ["Models"], [{"Bearer": []}, {}]  # with a key or without
+    tags = ["Models"]
+    security: list[dict[str, list[str]]] = [{"Bearer": []}, {}]  # with a key or without
     for spec, problem in specs:
         errors: dict[str, Any] = {f"HTTP_{status}": problem for status in (401, 403, 429, 503)}
         many = Answers(HTTP_200=ModelList, **errors)
