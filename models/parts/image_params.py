@@ -1,4 +1,4 @@
-"""The parameters of a text-to-image job, checked before anything is computed."""
+"""The parameters of a job that paints, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -39,16 +39,27 @@ class ImageParams:
         Raises:
             InvalidRequest: naming each one that is missing, unknown, or unusable.
         """
-        known = (*_REQUIRED, *_OPTIONAL)
-        errors = [FieldError(n, "is required.") for n in _REQUIRED if n not in params]
-        errors += [FieldError(n, "is not used by this engine.") for n in params if n not in known]
-        for name, value in params.items():
-            problem = _problem(name, value)
-            if problem:
-                errors.append(FieldError(name, problem))
-        if errors:
-            raise InvalidRequest(errors)
+        check(params, _REQUIRED, _OPTIONAL)
         return cls(**params)
+
+
+def check(
+    params: Mapping[str, Any], required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> None:
+    """Check the parameters of these names, and that there are no others.
+
+    Raises:
+        InvalidRequest: naming each one that is missing, unknown, or unusable.
+    """
+    known = (*required, *optional)
+    errors = [FieldError(n, "is required.") for n in required if n not in params]
+    errors += [FieldError(n, "is not used by this engine.") for n in params if n not in known]
+    for name, value in params.items():
+        problem = _problem(name, value)
+        if problem:
+            errors.append(FieldError(name, problem))
+    if errors:
+        raise InvalidRequest(errors)
 
 
 def _problem(name: str, value: Any) -> str | None:
