@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from models.parts.pictures import Pixels, Rows
 
@@ -19,21 +17,11 @@ _COLOUR_TYPES = {3: 2, 4: 6}
 _SUB, _UP, _AVERAGE = 1, 2, 3
 
 
-def png(image: Image.Image, text: Mapping[str, object]) -> bytes:
-    """A PNG file with one text chunk per item (keys: 1 to 79 Latin-1 characters).
-
-    Whoever gets the picture can read them: nothing secret, and no prompt.
-    """
-    info = PngInfo()
-    for key, value in text.items():
-        info.add_text(key, str(value))
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", pnginfo=info)
-    return buffer.getvalue()
-
-
 def png_rows(rows: Rows, text: Mapping[str, object]) -> bytes:
-    """The same from strips of a picture, of which it holds one at a time.
+    """A PNG file with one text chunk per item (keys: 1 to 79 Latin-1 characters), made from
+    strips of a picture, of which it holds one at a time.
+
+    Whoever gets the picture can read the texts: nothing secret, and no prompt.
 
     Written after the PNG specification (W3C, third edition): each row takes the filter whose
     sum of absolute differences is least (12.7), and zlib looks for runs only. Measured on
