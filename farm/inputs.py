@@ -18,9 +18,10 @@ from sqlalchemy import Connection, text
 
 from farm import ledger
 from farm.db import Database
+from farm.errors import NotFound, StorageUnavailable
 from farm.messages import Ring
 from farm.storage import Storage
-from farm.types import Artifact, Picture, RemotePicture, StoredOutput
+from farm.types import Artifact, Claim, Picture, RemotePicture, RunRequest, StoredOutput
 
 ATTEMPT = 0
 """Inputs lie where the outputs of an attempt before the first would."""
@@ -110,6 +111,24 @@ def refuse(db: Database, job_id: uuid.UUID, code: str, message: str) -> bool:
     """End a job whose inputs cannot be had; its hold goes back. False: it had ended before."""
     values = {"id": job_id, "code": code, "message": message}
     return db.attempt(lambda c: c.execute(_REFUSE, values).scalar() is not None)
+
+
+def run_request(storage: Storage, claim: Claim) -> RunRequest:
+    """What the engine is handed for a claimed job, its pictures read from storage.
+
+    Raises:
+        StorageUnavailable: a picture is gone, or cannot be read.
+    """
+    pictures = {}
+    for name, key in claim.inputs.items():
+        try:
+            with storage.open(key) as file:
+                pictures[name] = file.read()
+        except NotFound as error:
+            raise StorageUnavailable(f"The input {name} of {claim.job_id} is gone.") from error
+    return RunRequest(
+        claim.job_id, claim.attempt, claim.model, claim.operation, claim.params, pictures
+    )
 
 
 def delete_spent(db: Database, storage: Storage, limit: int = 500) -> int:

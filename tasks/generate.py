@@ -6,14 +6,15 @@ import logging
 import time
 import uuid
 
-from farm import jobs, settle
-from farm.errors import Cancelled, DatabaseUnavailable, NotFound, StorageUnavailable
+from farm import inputs, jobs, settle
+from farm.errors import Cancelled, DatabaseUnavailable
 from farm.messages import Ring
-from farm.storage import Storage
-from farm.types import Claim, JobState, RunRequest
+from farm.types import Claim, JobState
 from tasks.child import Child
 from tasks.failures import end_attempt
 from tasks.heartbeat import Heartbeat
+
+_REFUSAL = "The result was refused by the content policy and not kept. Nothing was charged."
 
 _log = logging.getLogger(__name__)
 
@@ -50,18 +51,15 @@ def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
 
 def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
     started = time.monotonic()
-    request = RunRequest(
-        claim.job_id,
-        claim.attempt,
-        claim.model,
-        claim.operation,
-        claim.params,
-        _pictures(child.services.storage, claim),
-    )
+    request = inputs.run_request(child.services.storage, claim)
     with child.residency.use(child.services.catalog.models[claim.model]) as engine:
         heartbeat.check()
         artifact = engine.run(request, heartbeat.on_step)[0]
         served_by = engine.served_by
+    if label := child.refusal(artifact):
+        _log.info("the result of job %s is refused: %s", claim.job_id, label)
+        settle.block(child.services.db, claim, "result_refused", _REFUSAL)
+        return
     output = child.services.storage.put(claim.job_id, claim.attempt, artifact)
     settled = settle.succeed(
         child.services.db,
@@ -74,15 +72,3 @@ def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
     )
     if not settled:
         raise Cancelled("it was cancelled or taken over; the output is dropped")
-
-
-def _pictures(storage: Storage, claim: Claim) -> dict[str, bytes]:
-    """The job's inputs, read from storage. Raises StorageUnavailable, also where one is gone."""
-    found = {}
-    for name, key in claim.inputs.items():
-        try:
-            with storage.open(key) as file:
-                found[name] = file.read()
-        except NotFound as error:
-            raise StorageUnavailable(f"The input {name} of {claim.job_id} is gone.") from error
-    return found

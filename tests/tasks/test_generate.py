@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -20,11 +21,13 @@ from farm.errors import (
     WeightsMissing,
 )
 from farm.services import Services
-from farm.types import JobState, OnStep, RunRequest
+from farm.submit import submit
+from farm.types import Artifact, JobState, OnStep, RunRequest
 from farm.views import JobView
 from tasks.child import Child
 from tasks.generate import generate
 from tests import factories
+from tests.contracts.storage import FOREVER_S
 from tests.farm.checks import amounts, assert_books_balance
 from tests.processes import wait_until
 from tests.tasks.engines import Body, Workshop, until
@@ -266,3 +269,71 @@ def test_a_drained_worker_hands_back_what_does_not_fit_although_the_engine_hangs
     with services.db.statement() as connection:
         row = connection.execute(text("SELECT attempt, handed_back FROM jobs")).one()
     assert tuple(row) == (1, 1)
+
+
+def test_the_engine_is_handed_the_pictures_of_its_job(
+    child: Child, services: Services, workshop: Workshop
+) -> None:
+    seen: list[RunRequest] = []
+    workshop.body = lambda request, on_step: seen.append(request)
+    who = factories.customer(services)
+    picture = factories.picture()
+    job_id = submit(services, who.principal, factories.edit(image=picture)).job_id
+    generate(child, job_id, "worker@here")
+    assert [request.inputs for request in seen] == [{"image": picture.data}]
+    assert amounts(services, who.account_id) == (50, 0, 50)
+
+
+def test_a_picture_that_is_gone_is_tried_again_and_costs_nothing(
+    child: Child, services: Services
+) -> None:
+    who = factories.customer(services)
+    job_id = submit(services, who.principal, factories.edit(image=factories.picture())).job_id
+    services.storage.delete_attempt(job_id, 0)
+    for state in (JobState.QUEUED, JobState.QUEUED, JobState.FAILED):
+        generate(child, job_id, "worker@here")
+        job = views.get_job(services.db, who.account_id, job_id)
+        assert (job.state, job.error_code) == (state, "storage_unavailable")
+    assert amounts(services, who.account_id) == (100, 0, 100)
+    assert_books_balance(services)
+
+
+@dataclass
+class Strict:
+    """A judge that refuses everything, or cannot tell."""
+
+    error: Exception | None = None
+
+    def load(self, device: str) -> None:
+        if self.error:
+            raise self.error
+
+    def refusal(self, artifact: Artifact) -> str | None:
+        assert artifact.data == b"picture"
+        return "nsfw"
+
+    def unload(self) -> None:
+        """Nothing was loaded."""
+
+
+def test_a_refused_result_is_blocked_not_stored_and_not_charged(
+    child: Child, services: Services, case: Case
+) -> None:
+    generate(replace(child, judge=Strict()), case.job_id, "worker@here")
+    assert (case.job.state, case.job.error_code) == (JobState.BLOCKED, "result_refused")
+    assert "content policy" in str(case.job.error_message)
+    assert "nsfw" not in str(case.job.error_message)
+    assert case.charged_tenths == 0
+    assert list(services.storage.attempts(FOREVER_S)) == []
+    assert_books_balance(services)
+
+
+def test_a_judge_that_cannot_tell_lets_nothing_pass(
+    child: Child, services: Services, case: Case
+) -> None:
+    blind = replace(child, judge=Strict(WeightsMissing("no classifier")))
+    for state in (JobState.QUEUED, JobState.QUEUED, JobState.FAILED):
+        generate(blind, case.job_id, "worker@here")
+        assert case.job.state is state
+    assert case.charged_tenths == 0
+    assert list(services.storage.attempts(FOREVER_S)) == []
