@@ -189,11 +189,11 @@ def test_a_checkpoint_without_tensors_is_refused(tmp_path: Path) -> None:
 def ask(action: str, cache: Path, *cards: Card) -> list[dict[str, Any]]:
     """What ``python -m models`` answers about cards."""
     asked = {
-        "weights": "hub",
         "cache": str(cache),
         "models": [
             {
                 "id": card.id,
+                "weights": "hub",
                 "served_by": card.id,
                 "options": dict(card.options),
                 "sources": {part: vars(source) for part, source in card.weights.items()},
