@@ -25,8 +25,8 @@ TEMPLATE = np.array(
 """Where eyes, nose and mouth lie in that square: the mean of the FFHQ data set's aligned
 faces (Karras et al., 2019, arXiv:1812.04948), as GFPGAN and CodeFormer use it."""
 
-_CLEAR, _FADE = 8, 64
-"""Pixels of the square, from its edge, that are not put back, and over which it fades in."""
+MIDDLE, AXES, FADE = (256, 264), (172, 190), 48
+"""What of the square is put back: an ellipse that holds a face, which fades out around it."""
 
 _GREY = (128, 128, 128)
 _BLUR = 0.4
@@ -85,13 +85,13 @@ class Pose:
         )
 
     def put_back(self, face: Pixels, picture: Pixels) -> None:
-        """Lay a square over the picture, in place; its edge fades. Pixels that the square
+        """Lay the square's face over the picture, in place, with a fading edge. Pixels that it
         does not reach stay as they are, bit for bit."""
         left, top, right, bottom = self._reach(picture.shape[1], picture.shape[0])
         smaller = self.scale > 1
         if smaller:
             face = np.asarray(cv2.GaussianBlur(face, (0, 0), _BLUR * self.scale), np.uint8)
-        shares = _fading_square()
+        shares = _share()
         for start in range(top, bottom, _BAND):  # a face may be as large as the picture
             part = picture[start : min(start + _BAND, bottom), left:right]
             size = (part.shape[1], part.shape[0])
@@ -121,11 +121,10 @@ def _shift(left: int, top: int) -> NDArray[np.float64]:
     return np.array([[1, 0, left], [0, 1, top], [0, 0, 1]], np.float64)
 
 
-def _fading_square() -> NDArray[np.float32]:
-    """512 x 512, from 0 at the edge to 1 inside, with rounded corners."""
-    inside = np.zeros((SIDE, SIDE), np.uint8)
-    inner = _CLEAR + _FADE
-    inside[inner : SIDE - inner, inner : SIDE - inner] = 1
-    away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    linear = np.clip(1 - away / _FADE, 0, 1)
+def _share() -> NDArray[np.float32]:
+    """512 x 512: how much of the square is put back, from 0 to 1."""
+    outside = np.ones((SIDE, SIDE), np.uint8)
+    cv2.ellipse(outside, MIDDLE, AXES, 0, 0, 360, (0,), -1)
+    away = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    linear = np.clip(1 - away / FADE, 0, 1)
     return np.asarray(linear * linear * (3 - 2 * linear), np.float32)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.parts.faces import TEMPLATE
+from models.parts.faces import AXES, FADE, MIDDLE, TEMPLATE
 from tests.models.checkpoints.yunet import POINT_COLOURS
 
 Pixels = NDArray[np.uint8]
@@ -45,16 +45,20 @@ def portrait(width: int, height: int, *faces: Drawn) -> Pixels:
     return picture
 
 
-def from_the_middle(face: Drawn, width: int, height: int) -> NDArray[np.float64]:
-    """For each pixel, how far it is from the middle of the face's square, in the square's
-    pixels and as a square counts."""
+def reach(face: Drawn, width: int, height: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where in the picture the face's ellipse lies wholly, and where even its fading edge
+    does not reach."""
     y, x = np.mgrid[0:height, 0:width]
     angle = np.deg2rad(face.turned)
-    right, down = x - face.x, y - face.y
-    across = right * np.cos(angle) + down * np.sin(angle)
-    along = down * np.cos(angle) - right * np.sin(angle)
-    distance: NDArray[np.float64] = np.maximum(np.abs(across), np.abs(along)) * 512 / face.side
-    return distance
+    right, down = (x - face.x) * 512 / face.side, (y - face.y) * 512 / face.side
+    across = right * np.cos(angle) + down * np.sin(angle) + 256 - MIDDLE[0]
+    along = down * np.cos(angle) - right * np.sin(angle) + 256 - MIDDLE[1]
+    slack = 4 + 512 / face.side
+    inner, outer = (np.array(AXES) + by for by in (-slack, FADE + slack))
+    return (
+        np.hypot(across / inner[0], along / inner[1]) < 1,
+        np.hypot(across / outer[0], along / outer[1]) > 1,
+    )
 
 
 def _draw(picture: Pixels, face: Drawn) -> None:

@@ -24,7 +24,7 @@ from tests.contracts.edit_engine import (
     tiff,
 )
 from tests.models.checkpoints import faces, making, realesrgan, yunet
-from tests.models.portraits import Drawn, from_the_middle, portrait
+from tests.models.portraits import Drawn, portrait, reach
 
 MODEL = "restore-face"
 GREEN = (20, 220, 60)
@@ -85,9 +85,9 @@ class TestRestoreFormer(EditEngineContract):
         assert steps == [(1, 4), (2, 4), (3, 4), (4, 5), (5, 5)]
         outside = np.ones((400, 640), bool)
         for face in drawn:
-            distance = from_the_middle(face, 640, 400)
-            assert np.abs(made[distance < 170, :3].astype(int) - GREEN).max() <= 1
-            outside &= distance > 260
+            inside, beyond = reach(face, 640, 400)
+            assert np.abs(made[inside, :3].astype(int) - GREEN).max() <= 1
+            outside &= beyond
         assert np.array_equal(made[outside], picture[outside])
         assert np.array_equal(made[..., 3], alpha)
 
@@ -100,7 +100,7 @@ def test_gfpgan_hands_the_face_on_where_it_was(tmp_path: Path) -> None:
     face = Drawn(256, 260, 400, 12)
     picture = portrait(512, 520, face)
     [artifact] = engine.run(job(picture), ignore)
-    inside = from_the_middle(face, 512, 520) < 170
+    inside, _ = reach(face, 512, 520)
     before, after = picture[inside].astype(int), decoded(artifact)[inside].astype(int)
     assert np.abs(after[:, 0] - (before[:, 0] + 255) / 2).mean() < 3
     assert np.abs(after[:, 1:] - before[:, 1:]).mean() < 3
@@ -114,9 +114,9 @@ def test_codeformer_is_recognised_and_changes_the_face_alone(tmp_path: Path) -> 
     picture = portrait(300, 200, face)
     [artifact] = engine.run(job(picture), ignore)
     made = decoded(artifact)
-    distance = from_the_middle(face, 300, 200)
-    assert np.abs(made[distance < 170].astype(int) - picture[distance < 170]).mean() > 20
-    assert np.array_equal(made[distance > 260], picture[distance > 260])
+    inside, beyond = reach(face, 300, 200)
+    assert np.abs(made[inside].astype(int) - picture[inside]).mean() > 20
+    assert np.array_equal(made[beyond], picture[beyond])
 
 
 def test_a_network_for_something_else_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from models.parts.faces import SIDE, TEMPLATE, Pose
 from models.parts.yunet import FaceFinder
 from tests.models.checkpoints import yunet
-from tests.models.portraits import Drawn, Pixels, from_the_middle, portrait
+from tests.models.portraits import Drawn, Pixels, portrait, reach
 
 
 def nothing() -> None:
@@ -118,14 +118,12 @@ def test_a_face_that_is_put_back_unchanged_changes_little(face: Drawn) -> None:
 
 
 @pytest.mark.parametrize("face", POSES)
-def test_what_is_put_back_fills_its_square_and_no_pixel_beyond(face: Drawn) -> None:
+def test_what_is_put_back_fills_the_face_and_no_pixel_beyond(face: Drawn) -> None:
     picture = portrait(640, 480, face)
     made = picture.copy()
     Pose.of(face.points).put_back(np.full((SIDE, SIDE, 3), (20, 220, 60), np.uint8), made)
-    distance = from_the_middle(face, 640, 480)
-    inside = distance < 256 - 80
+    inside, beyond = reach(face, 640, 480)
     assert np.abs(made[inside].astype(int) - (20, 220, 60)).max(initial=0) <= 1
-    beyond = distance > 256
     assert np.array_equal(made[beyond], picture[beyond])
     # In between it fades: no step between neighbours that were alike.
     fading = np.abs(np.diff(made.astype(int), axis=1)).max()
