@@ -116,8 +116,11 @@ def _uncompiled() -> Iterator[None]:
     Measured: 44 s and a cache beside the package or in the home folder the first time that a
     machine imports it; this way 1 s and nothing.
     """
-    from numba import config
-
+    try:
+        from numba import config
+    except ModuleNotFoundError:  # then there is nothing that compiles
+        yield
+        return
     settings: Any = config
     before = settings.DISABLE_JIT
     settings.DISABLE_JIT = True
