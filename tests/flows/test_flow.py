@@ -81,7 +81,7 @@ def flower_shows(farm: WholeFarm, jobs: list[str]) -> None:
         assert (task["name"], task["state"]) == ("farm.generate", "SUCCESS")
     workers = farm.flower("/api/workers?refresh=1")
     queues = {queue["name"] for info in workers.values() for queue in info["active_queues"]}
-    assert queues == {"gpu.sdxl", "gpu.flux-schnell", "control"}
+    assert queues == {"gpu.sdxl", "gpu.flux-schnell", "control", "intake"}
     for auth in (None, "operator:wrong"):
         with pytest.raises(urllib.error.HTTPError, match="401"):
             farm.flower("/api/tasks", auth=auth)
