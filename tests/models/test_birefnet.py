@@ -17,6 +17,7 @@ from models.base import Engine
 from models.parts.birefnet import BirefnetMatter
 from tests.contracts.edit_engine import EditEngineContract, TimeIsUp, tiff
 from tests.models.checkpoints import birefnet, making
+from tests.models.scenes import scene
 
 
 class TestBirefnet(EditEngineContract):
@@ -32,16 +33,19 @@ class TestBirefnet(EditEngineContract):
             birefnet.write(file)
         return making.engine(cls.model_id, cache / "birefnet", TimeIsUp)
 
-    def test_a_drawn_product_is_cut_out(self, editor: Engine) -> None:
-        image, inside = disc(500, 400, (200, 30, 40))
+    @pytest.mark.parametrize("name", ["star-sky", "star-tiles"])
+    def test_a_drawn_product_is_cut_out(self, editor: Engine, name: str) -> None:
+        drawn = scene(name)
         request = RunRequest(
-            uuid.uuid4(), 1, self.model_id, self.operation, {}, {"image": tiff(image)}
+            uuid.uuid4(), 1, self.model_id, self.operation, {}, {"image": tiff(drawn.image)}
         )
         made = self.run(editor, request)
-        assert iou(made[..., 3] > 127, inside) > 0.98
-        # Nothing of the grey wall is left in the disc's own colour at its edge.
-        seen = made[made[..., 3] > 0][:, :3].astype(int)
-        assert np.abs(seen - (200, 30, 40)).max() < 30
+        assert iou(made[..., 3] > 127, drawn.mask) > 0.98
+        # At its edge the product has its own colours, and none of what was behind it.
+        edge = (made[..., 3] > 25) & (made[..., 3] < 230) & (drawn.alpha > 0)
+        off = np.abs(made[edge][:, :3].astype(int) - drawn.product[edge])
+        assert edge.any()
+        assert off.mean() < 20
 
 
 def iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
