@@ -10,7 +10,7 @@ from api.forms import FORM, Fields, Upload, read_form
 from api.request import FarmRequest
 from farm.catalog import ModelCard
 from farm.errors import Malformed
-from farm.intake.pictures import PictureReader, read_picture, same_size
+from farm.intake.pictures import PictureReader, same_size
 from farm.types import Picture, RemotePicture
 
 URL_SUFFIX = "_url"
@@ -58,10 +58,9 @@ def open_inputs(
     if not files:
         yield remote
         return
-    with reader.turn():
+    with reader.turn() as read:
         pictures = {
-            name: read_picture(upload.file, name, card.inputs[name])
-            for name, upload in files.items()
+            name: read(upload.file, name, card.inputs[name]) for name, upload in files.items()
         }
         same_size(pictures)
         yield {**pictures, **remote}
