@@ -108,7 +108,7 @@ def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
 
     def after(response: Response) -> Response:
         request = current_request()
-        if response.status_code >= HTTPStatus.BAD_REQUEST and request.principal is not None:
+        if response.status_code >= HTTPStatus.BAD_REQUEST:
             finish_reading(request, leftover_max, time.monotonic() + _LEFTOVER_S)
         _add_headers(response, request, limits.standing(limiter, leases))
         status = response.status_code

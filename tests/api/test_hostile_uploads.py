@@ -7,6 +7,8 @@ import random
 import re
 import socket
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,15 +178,25 @@ def test_whoever_is_refused_while_uploading_hears_why(farm: WholeFarm) -> None:
     farm.start_api()
     poor = factories.customer(farm.services)  # 10 credits, 5 submits a minute
     large = b"\x89PNG\r\n\x1a\n" + bytes(LARGEST - 8)
-    headers = {"Authorization": f"Bearer {poor.key}"}
 
-    def send(data: bytes, path: str = PATH, times: int = 1) -> int:
-        files = {"image": ("photo.png", data, "image/png")}
+    def send(data: bytes, path: str = PATH, times: int = 1, key: str = poor.key) -> int:
+        # urllib sends all of it before it looks for an answer.
+        body, headers = (
+            form_body([("image", data, "photo.png")], "x"),
+            {
+                "Authorization": f"Bearer {key}",
+                "Content-Type": "multipart/form-data; boundary=x",
+            },
+        )
         for _ in range(times):
-            answer = requests.post(_url(farm, path), files=files, headers=headers, timeout=ANSWER_S)
-        assert answer.json()["detail"]
-        return answer.status_code
+            request = urllib.request.Request(_url(farm, path), data=body, headers=headers)
+            with pytest.raises(urllib.error.HTTPError) as refusal:
+                urllib.request.urlopen(request, timeout=ANSWER_S)
+            with refusal.value as answer:
+                assert json.load(answer)["detail"]
+        return refusal.value.code
 
+    assert send(large, key="pk_live_unknown") == 401
     assert send(large + b"x") == 413
     assert send(large + bytes(3 * 1024 * 1024)) == 413
     assert send(large) == 400
