@@ -15,7 +15,17 @@ import psutil
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _COLUMNS = ("figure", "what", "ours", "peer", "ratio", "must", "aim", "verdict")
-_PACKAGES = ("celery", "kombu", "flask", "gunicorn", "sqlalchemy", "psycopg2-binary", "redis")
+_PACKAGES = (
+    "celery",
+    "kombu",
+    "flask",
+    "gunicorn",
+    "sqlalchemy",
+    "psycopg2-binary",
+    "redis",
+    "pillow",
+    "opencv-python-headless",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +130,8 @@ def write_results(figures: Sequence[Figure], seconds: float, postgres: str, redi
 {table(figures)}
 
 Ratios are medians over rounds of ours / peer, measured in turns in the same run; `ours` and
-`peer` are medians of their own. The bounds are the ones the run fails on (`must`) and the
-ones aimed at (`aim`).
+`peer` are medians of their own. Where there is no peer, `ratio` is the figure itself. The bounds
+are the ones the run fails on (`must`) and the ones aimed at (`aim`).
 
 | machine | |
 |---|---|
