@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -20,6 +20,8 @@ BLEED_PIXELS = 8
 without weighing by alpha mixes in no black."""
 
 _COARSE, _FINE = 90, 6
+_COARSE_SIDE = 1024
+_BAND, _MARGIN = 512, 16
 
 
 class Matter(Protocol):
@@ -74,21 +76,40 @@ def decontaminated(colours: Pixels, alpha: Pixels) -> Pixels:
 
     Approximate fast foreground colour estimation (Forte, 2021, arXiv:2006.14970, section 4):
     both layers are blurred, each weighed by its share, and what they do not explain goes to
-    the foreground; once widely, once finely.
+    the foreground; once widely, on a smaller copy, and once finely.
     """
+    out = np.dstack([np.where(alpha[..., None] > 0, colours, 0).astype(np.uint8), alpha])
     soft = _near_edge(alpha)
     if not soft.any():
-        return np.dstack([np.where(alpha[..., None] > 0, colours, 0).astype(np.uint8), alpha])
-    top, bottom, left, right = _box(soft, 2 * _COARSE)
-    part = colours[top:bottom, left:right].astype(np.float32)
-    share = alpha[top:bottom, left:right, None].astype(np.float32) / np.float32(255)
-    front, back = part, part
-    for radius in (_COARSE, _FINE):
-        front, back = _layers(part, front, back, share, radius)
-    out = np.dstack([np.where(alpha[..., None] > 0, colours, 0).astype(np.uint8), alpha])
-    inner = soft[top:bottom, left:right]
-    out[top:bottom, left:right, :3][inner] = np.clip(np.rint(front[inner]), 0, 255)
+        return out
+    height, width = alpha.shape
+    factor = min(1.0, _COARSE_SIDE / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    small, share = _floats(
+        *(cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (colours, alpha))
+    )
+    layers = _layers(small, small, small, share, max(1, round(_COARSE * factor)))
+    front, back = (
+        cv2.resize(np.asarray(np.rint(layer), np.uint8), (width, height)) for layer in layers
+    )
+    for top in range(0, height, _BAND):
+        rows = slice(top, min(top + _BAND, height))
+        if not soft[rows].any():
+            continue
+        wide = slice(max(0, rows.start - _MARGIN), min(height, rows.stop + _MARGIN))
+        image, share = _floats(colours[wide], alpha[wide])
+        layers = front[wide].astype(np.float32), back[wide].astype(np.float32)
+        fine = _layers(image, *layers, share, _FINE)[0][rows.start - wide.start :][
+            : rows.stop - top
+        ]
+        out[rows][..., :3][soft[rows]] = np.rint(fine)[soft[rows]]
     return out
+
+
+def _floats(colours: Any, alpha: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Colours, 0 to 255, and alpha as a share, height x width x 1."""
+    share = np.asarray(alpha, np.float32)[..., None] / np.float32(255)
+    return np.asarray(colours, np.float32), share
 
 
 def _layers(
@@ -102,7 +123,7 @@ def _layers(
     mean_front = _mean(front * share, radius) / (_mean(share, radius) + 1e-5)
     mean_back = _mean(back * (1 - share), radius) / (_mean(1 - share, radius) + 1e-5)
     rest = image - share * mean_front - (1 - share) * mean_back
-    return np.clip(mean_front + share * rest, 0, 255), mean_back
+    return np.clip(mean_front + share * rest, 0, 255), np.clip(mean_back, 0, 255)
 
 
 def _mean(values: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
@@ -117,14 +138,6 @@ def _near_edge(alpha: Pixels) -> NDArray[np.bool_]:
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     reach = cv2.dilate(alpha, disc) > 0
     return np.asarray(reach & (alpha < 255))
-
-
-def _box(mask: NDArray[np.bool_], margin: int) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of what is set, and ``margin`` pixels around it."""
-    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = max(0, int(ys[0]) - margin), max(0, int(xs[0]) - margin)
-    bottom = min(mask.shape[0], int(ys[-1]) + 1 + margin)
-    return top, bottom, left, min(mask.shape[1], int(xs[-1]) + 1 + margin)
 
 
 def _is_cut_out(alpha: Pixels) -> bool:
