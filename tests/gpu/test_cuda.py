@@ -9,7 +9,10 @@ from typing import ClassVar
 import pytest
 
 from models.base import FIRST_GPU, Engine, device_memory_bytes, pick_device
+from models.parts import speed
+from models.parts.text_to_image import TextToImageEngine
 from tests.contracts.engine import EngineContract, ignore
+from tests.models import test_sdxl_inpaint as scenes
 
 pytestmark = pytest.mark.gpu
 
@@ -17,11 +20,22 @@ pytestmark = pytest.mark.gpu
 class CudaContract(EngineContract):
     device: ClassVar[str] = FIRST_GPU
 
+    def test_its_blocks_are_compiled(self, engine: Engine) -> None:
+        assert isinstance(engine, TextToImageEngine)
+        assert engine._model is not None
+        modules = speed.network(engine._model.pipeline).modules()
+        assert any(module._compiled_call_impl is not None for module in modules)
+
     def test_memory_rises_with_load_and_falls_with_unload(
-        self, tiny_cache: Path, record_property: Callable[[str, object], None]
+        self,
+        engine: Engine,
+        tiny_cache: Path,
+        record_property: Callable[[str, object], None],
     ) -> None:
         import torch
 
+        # What the libraries allocate at their first use, they keep.
+        self.picture(engine, width=1024, height=1024)
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         made = self.create(tiny_cache)
@@ -42,6 +56,10 @@ class TestSdxl(CudaContract):
 class TestFluxSchnell(CudaContract):
     model_id = "flux-schnell"
     steps = 2
+
+
+class TestScene(scenes.TestScene):
+    device = FIRST_GPU
 
 
 def test_the_first_gpu_is_picked() -> None:
