@@ -1,0 +1,186 @@
+"""One of each picture operation on real processes: what succeeded costs its price, the rest 0."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from PIL import Image
+from skimage import data as photographs
+
+from farm import ledger
+from farm.cli.demo.drawing import product_photo
+from tests import factories
+from tests.factories import Customer
+from tests.farm.checks import assert_books_balance, scalar
+from tests.flows.whole_farm import WholeFarm, whole_farm
+from tests.models import classifier
+
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("flows")]
+
+# Whatever it sees, one of the two is likely enough.
+REFUSE_ALL = {"FARM_RESULT_MODERATION_REFUSE": "nsfw=0.0001,normal=0.0001"}
+BAD_PROMPT = "child porn"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One way to spend credits: where, on what, and for how much."""
+
+    path: str
+    credits: float
+    fields: dict[str, Any]
+    picture: Callable[[], Image.Image] | None = None
+
+    def submit(self, farm: WholeFarm, who: Customer, **changes: str) -> requests.Response:
+        """Send it as a form with the picture, or as JSON where there is none."""
+        url = f"http://127.0.0.1:{farm.api_port}{self.path}"
+        headers = {"Authorization": f"Bearer {who.key}"}
+        fields: dict[str, Any] = {**self.fields, **changes}
+        if self.picture is None:
+            return requests.post(url, json=fields, headers=headers, timeout=60)
+        files = {"image": ("photo.png", png(self.picture()), "image/png")}
+        return requests.post(url, data=fields, files=files, headers=headers, timeout=60)
+
+
+def photo() -> Image.Image:
+    return product_photo(256)
+
+
+def face() -> Image.Image:
+    return Image.fromarray(photographs.astronaut()).resize((384, 384))
+
+
+def small() -> Image.Image:
+    return product_photo(64)
+
+
+GENERATE = {"prompt": "a red circle", "width": 512, "height": 512}
+OPERATIONS = {
+    "sdxl": Operation("/v1/image/generate", 3.0, {"model": "sdxl", "steps": 20, **GENERATE}),
+    "flux": Operation("/v1/image/generate", 3.0, {"steps": 1, **GENERATE}),
+    "remove-background": Operation("/v1/image/remove-background", 2.0, {}, photo),
+    "replace-background": Operation(
+        "/v1/image/replace-background", 5.0, {"prompt": "a beach"}, photo
+    ),
+    "restore-face": Operation("/v1/image/restore-face", 3.0, {}, face),
+    "remove-object": Operation("/v1/image/remove-object", 5.0, {"prompt": "the red ball"}, photo),
+    "upscale": Operation("/v1/image/upscale", 20.0, {"scale": "4"}, small),
+}
+TOTAL = 41.0
+
+
+def png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def farm(tmp_path: Path, postgres_url: str, redis_url: str) -> Iterator[WholeFarm]:
+    folder = tmp_path / "farm"
+    folder.mkdir()
+    with whole_farm(folder, postgres_url, redis_url, redis_url) as found:
+        found.start("control")
+        found.start_api()
+        yield found
+
+
+def spent(farm: WholeFarm, who: Customer) -> float:
+    """What an account has been charged, in credits."""
+    tenths = scalar(
+        farm.services,
+        "SELECT coalesce(-sum(amount), 0) FROM entries "
+        "WHERE account_id = :id AND kind = 'charge' AND book = 'held'",
+        id=who.account_id,
+    )
+    return float(tenths) / 10
+
+
+def ended(farm: WholeFarm, answers: dict[str, requests.Response]) -> dict[str, Any]:
+    """How each submitted job ended, as its owner sees it, by operation."""
+    found = {}
+    for name, answer in answers.items():
+        assert answer.status_code == 200, f"{name}: {answer.text}"
+        job_id = answer.json()["generation_id"]
+        farm.finished(job_id[-36:])
+        found[name] = farm.status(job_id)
+    return found
+
+
+def nothing_was_charged(farm: WholeFarm, who: Customer, jobs: dict[str, Any]) -> None:
+    assert spent(farm, who) == 0
+    for name, job in jobs.items():
+        assert job["credits_used"] == 0, name
+        assert job["output_url"] is None, name
+        assert job["receipt"]["returned"] == OPERATIONS[name].credits, name
+    held = "SELECT held FROM accounts WHERE id = :id"
+    assert scalar(farm.services, held, id=who.account_id) == 0
+    assert_books_balance(farm.services)
+
+
+def test_one_of_each_costs_exactly_the_sum_of_the_prices(farm: WholeFarm) -> None:
+    farm.start_worker()
+    who = farm.who
+    jobs = ended(farm, {name: op.submit(farm, who) for name, op in OPERATIONS.items()})
+    for name, job in jobs.items():
+        assert job["status"] == "completed", f"{name}: {job}\n{farm.logs()}"
+        assert job["credits_used"] == OPERATIONS[name].credits
+        picture = requests.get(job["output_url"], timeout=30)
+        assert Image.open(io.BytesIO(picture.content)).format == "PNG"
+    assert sum(operation.credits for operation in OPERATIONS.values()) == TOTAL
+    assert spent(farm, who) == TOTAL
+    assert_books_balance(farm.services)
+
+
+def test_one_of_each_that_fails_costs_nothing(farm: WholeFarm, tmp_path: Path) -> None:
+    farm.start_worker(FARM_WEIGHTS=str(tmp_path / "no-weights"), FARM_ATTEMPTS_MAX="1")
+    who = farm.who
+    jobs = ended(farm, {name: op.submit(farm, who) for name, op in OPERATIONS.items()})
+    assert {name: job["status"] for name, job in jobs.items()} == dict.fromkeys(
+        OPERATIONS, "failed"
+    )
+    nothing_was_charged(farm, who, jobs)
+
+
+def test_one_of_each_with_a_refused_result_is_blocked_and_costs_nothing(
+    farm: WholeFarm, tmp_path: Path
+) -> None:
+    folder = classifier.write(tmp_path / "classifier")
+    farm.start_worker(FARM_RESULT_MODERATION=str(folder), **REFUSE_ALL)
+    who = farm.who
+    jobs = ended(farm, {name: op.submit(farm, who) for name, op in OPERATIONS.items()})
+    assert {name: job["status"] for name, job in jobs.items()} == dict.fromkeys(
+        OPERATIONS, "blocked"
+    )
+    nothing_was_charged(farm, who, jobs)
+    stored = "SELECT count(*) FROM jobs WHERE output_key IS NOT NULL"
+    assert scalar(farm.services, stored) == 0
+
+
+def test_one_of_each_that_is_refused_costs_nothing(farm: WholeFarm) -> None:
+    who = farm.who
+    refused = {
+        name: op.submit(farm, who, prompt=BAD_PROMPT)
+        for name, op in OPERATIONS.items()
+        if "prompt" in op.fields
+    }
+    jobs = ended(farm, refused)
+    assert {job["status"] for job in jobs.values()} == {"blocked"}
+    nothing_was_charged(farm, who, jobs)
+
+    poor = factories.customer(farm.services, plan="scale")
+    with farm.services.db.transaction() as connection:
+        ledger.grant(connection, poor.account_id, -3_000_000, reason="a test", kind="adjust")
+    for name, operation in OPERATIONS.items():
+        answer = operation.submit(farm, poor)
+        assert answer.status_code == 402, name
+        assert f"Required: {operation.credits:g}, available: 0" in answer.json()["detail"]
+    assert scalar(farm.services, "SELECT count(*) FROM jobs WHERE account_id = :id",
+                  id=poor.account_id) == 0  # fmt: skip
+    assert_books_balance(farm.services)
