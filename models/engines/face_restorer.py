@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from farm.errors import EngineFault, FieldError, InvalidRequest
+from farm.errors import EngineFault
 from farm.types import RunRequest
 from models import weights
 from models.base import CPU
-from models.parts.faces import Pose
+from models.parts.faces import Pose, no_face
 from models.parts.memory import released
 from models.parts.picture_engine import Edited, PictureEngine, Stages
 from models.parts.pictures import Pixels, Rows, flattened, joined, open_input, split
@@ -66,14 +66,9 @@ class FaceRestorerEngine(PictureEngine[Image.Image]):
             if np.ptp(face.points, axis=0).max() >= POINTS_APART_MIN
         ]
         if not poses:
-            raise InvalidRequest(
-                [
-                    FieldError(
-                        "image",
-                        "No face was found in the picture. Faces must be seen from the front "
-                        "or half from the side, and be at least some 20 pixels wide.",
-                    )
-                ]
+            no_face(
+                "Faces must be seen from the front or half from the side, and be at least "
+                "some 20 pixels wide."
             )
         stages.total += len(poses) - 1
         made = colours.copy()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from farm.errors import FieldError, InvalidRequest
 from models.parts.pictures import Pixels
 
 SIDE = 512
@@ -33,6 +35,15 @@ _BLUR = 0.4
 """How widely to blur before scaling down, in pixels of what it is scaled down to."""
 
 _BAND = 512
+
+
+def no_face(advice: str) -> NoReturn:
+    """End the job with a sentence for the customer.
+
+    Raises:
+        InvalidRequest: always.
+    """
+    raise InvalidRequest([FieldError("image", f"No face was found in the picture. {advice}")])
 
 
 @dataclass(frozen=True, slots=True)
