@@ -130,9 +130,10 @@ def _decode(decoder: MultipartDecoder, piece: bytes | None, parts: _Parts) -> No
     try:
         decoder.receive_data(piece)
     except RequestEntityTooLarge as error:
-        raise Malformed(f"The {FORM} body has no parts, or a part's headers are too long.") from (
-            error
-        )
+        raise Malformed(
+            f"The {FORM} body has no parts, goes on after its last one, or has a part whose "
+            "headers are too long."
+        ) from error
     event = decoder.next_event()
     while not isinstance(event, NeedData | Epilogue):
         parts.take(event)

@@ -22,7 +22,13 @@ BALANCE = "/v1/account/balance"
 SOME_ID = "4d28614e-8ded-4108-91af-4116728f4eb5"
 PRIVATE = [
     ("POST", GENERATE),
+    ("POST", "/v1/image/remove-background"),
+    ("POST", "/v1/image/replace-background"),
+    ("POST", "/v1/image/restore-face"),
+    ("POST", "/v1/image/remove-object"),
+    ("POST", "/v1/image/upscale"),
     ("GET", f"/v1/image/{SOME_ID}"),
+    ("GET", f"/v1/image/bg-rm-{SOME_ID}"),
     ("GET", f"/v1/image/upscale/{SOME_ID}"),
     ("GET", BALANCE),
     ("GET", "/v1/account/usage"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import socket
 import uuid
 from typing import Any
 
@@ -12,8 +13,11 @@ from flask import Flask
 from PIL import Image
 from sqlalchemy import text
 
+from api.app import create_app, runtime_of
 from api.runtime import Runtime
 from farm.catalog import Catalog
+from farm.config import Settings
+from farm.intake.pictures import PictureReader
 from tests import factories
 from tests.api.caller import Caller, Part
 from tests.api.pictures import mask, picture
@@ -233,6 +237,44 @@ def test_a_submit_counts_against_the_plan(free_caller: Caller) -> None:
     refused = free_caller.upload("remove-background", ("image", picture(), "a.png"))
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_the_api_itself_fetches_nothing(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        app = create_app(settings.model_copy(update={"fetch_allow": host}))
+        runtime = runtime_of(app)
+        try:
+            caller = Caller(app, runtime.services, factories.customer(runtime.services))
+            body = {"image_url": f"http://{host}/shoe.png"}
+            assert caller.edit("remove-background", body).status_code == 200
+            runtime.dispatcher.stop()
+            with pytest.raises(BlockingIOError):
+                server.accept()
+        finally:
+            runtime.close()
+
+
+def test_too_many_uploads_at_once_are_asked_to_come_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.runtime.PictureReader", lambda: PictureReader(1, wait_s=0.01))
+    app = create_app(settings)
+    runtime = runtime_of(app)
+    try:
+        caller = Caller(app, runtime.services, factories.customer(runtime.services, plan="scale"))
+        before = caller.footprint()
+        with runtime.pictures.turn():
+            response = caller.upload("upscale", ("image", picture(), "a.png"))
+            assert response.status_code == 503
+            assert int(response.headers["Retry-After"]) > 0
+            assert "again" in response.json["detail"]
+            assert caller.footprint() == before
+            assert caller.edit("upscale", {"image_url": URL}).status_code == 200
+        assert caller.upload("upscale", ("image", picture(), "a.png")).status_code == 200
+    finally:
+        runtime.close()
 
 
 def test_every_edit_of_the_catalogue_has_its_endpoint(app: Flask, catalog: Catalog) -> None:
