@@ -206,6 +206,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
+    cv2 = sys.modules.get("cv2")
+    if cv2 is not None and isinstance(error, cv2.error):
+        return bool(getattr(error, "code", None) == cv2.Error.STS_NO_MEM)
     # torch's CPU allocator and some CUDA libraries raise a bare RuntimeError.
     words = str(error)
     return isinstance(error, RuntimeError) and (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import weakref
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -32,6 +34,14 @@ def test_failed_allocations_are_out_of_memory(error: Exception) -> None:
     with pytest.raises(OutOfMemory, match=says) as caught, faults("x", "running"):
         raise error
     assert caught.value.__cause__ is error
+
+
+def test_an_allocation_that_opencv_cannot_make_is_out_of_memory() -> None:
+    with pytest.raises(OutOfMemory), faults("x", "running"):
+        cv2.resize(np.zeros((8, 8, 3), np.uint8), (2**29, 2**29))
+    with pytest.raises(EngineFault, match="resize") as caught, faults("x", "running"):
+        cv2.resize(np.zeros((8, 8, 3), np.uint8), (0, 0))
+    assert not isinstance(caught.value, OutOfMemory)
 
 
 def test_out_of_memory_lets_go_of_what_the_failed_call_held() -> None:
