@@ -16,6 +16,7 @@ from farm.accounts import create_account
 from farm.config import load_settings
 from farm.keys import create_key
 from farm.services import Services, build_services
+from tests.clients.pictures import Pictures, served
 from tests.processes import free_port, running, wait_until
 
 READY_S = 150.0
@@ -39,7 +40,14 @@ class RunningFarm:
 
 
 @pytest.fixture(scope="session")
-def farm_up() -> Iterator[RunningFarm]:
+def pictures() -> Iterator[Pictures]:
+    """Pictures in a folder, and served from this machine."""
+    with tempfile.TemporaryDirectory(prefix="farm-pictures-") as name, served(Path(name)) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def farm_up(pictures: Pictures) -> Iterator[RunningFarm]:
     """``farm up`` in a folder of its own, ready; stopped at the end of the session."""
     # A short path: the farm's sockets lie in it.
     with tempfile.TemporaryDirectory(prefix="farm-clients-") as name:
@@ -47,7 +55,13 @@ def farm_up() -> Iterator[RunningFarm]:
         port = free_port()
         command = [sys.executable, "-m", "farm.cli", "up", "--no-flower"]
         command += ["--port", str(port), "--data", str(folder / "data")]
-        environment = {"FARM_WEIGHTS": "tiny", "DATABASE_URL": "", "BROKER_URL": ""}
+        environment = {
+            "FARM_WEIGHTS": "tiny",
+            # What an operator sets for a picture store of their own network.
+            "FARM_FETCH_ALLOW": pictures.host,
+            "DATABASE_URL": "",
+            "BROKER_URL": "",
+        }
         with running(command, folder / "up.log", env=environment) as process:
             wait_until(
                 lambda: "Ready." in process.output() or process.exit_code() is not None,
