@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import os
 import shutil
 import subprocess
 import urllib.request
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
 import requests
 
 TIMEOUT_S = 60
@@ -36,6 +38,17 @@ class Tool(Protocol):
 
     def download(self, url: str, to: Path) -> None:
         """Save what a signed URL leads to; it needs no key."""
+
+
+def program(name: str, package: str) -> str:
+    """Where a program is; where it is not, the test fails in CI and is skipped at home."""
+    found = shutil.which(name)
+    if found is None:
+        reason = f"{name} is not installed: apt-get install {package}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
 
 
 def _ran(*command: str | Path) -> bytes:
@@ -67,10 +80,10 @@ class Curl:
 
     def download(self, url: str, to: Path) -> None:
         """``-o``."""
-        _ran("curl", "-sS", "--fail-with-body", "-o", to, url)
+        _ran(program("curl", "curl"), "-sS", "--fail-with-body", "-o", to, url)
 
     def _json(self, url: str, key: str, *words: str) -> dict[str, Any]:
-        command = ("curl", "-sS", "--fail-with-body", "--max-time", str(TIMEOUT_S))
+        command = (program("curl", "curl"), "-sS", "--fail-with-body", "--max-time", str(TIMEOUT_S))
         answer: dict[str, Any] = json.loads(
             _ran(*command, "-H", f"Authorization: Bearer {key}", *words, url)
         )
@@ -180,8 +193,7 @@ class Node:
         self._json("download", url, "", {"to": str(to)})
 
     def _json(self, verb: str, url: str, key: str, given: dict[str, Any]) -> dict[str, Any]:
-        node = shutil.which("node")
-        assert node is not None, "Node 20 or newer is needed for this test: install nodejs"
+        node = program("node", "nodejs")
         found: dict[str, Any] = json.loads(
             _ran(node, NODE_CLIENT, verb, url, key, json.dumps(given))
         )
