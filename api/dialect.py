@@ -1,4 +1,4 @@
-"""What makes a storefront: the five things that differ between wire dialects."""
+"""What makes a storefront: everything that differs between wire dialects."""
 
 from __future__ import annotations
 

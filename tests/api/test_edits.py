@@ -21,6 +21,7 @@ from farm.intake.pictures import PictureReader
 from tests import factories
 from tests.api.caller import Caller, Part
 from tests.api.pictures import mask, picture
+from tests.farm.intake.hostile_urls import REFUSED_AT_SUBMIT, at_port
 
 URL = "https://example.com/shoe.jpg"
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -252,6 +253,32 @@ def test_the_api_itself_fetches_nothing(settings: Settings) -> None:
             runtime.dispatcher.stop()
             with pytest.raises(BlockingIOError):
                 server.accept()
+        finally:
+            runtime.close()
+
+
+def test_hostile_urls_are_refused_at_once_and_nobody_is_asked(
+    unlimited: Settings,
+) -> None:
+    app = create_app(unlimited)
+    runtime = runtime_of(app)
+    with socket.create_server(("127.0.0.1", 0)) as trap:
+        trap.setblocking(False)
+        try:
+            caller = Caller(
+                app, runtime.services, factories.customer(runtime.services, plan="scale")
+            )
+            before = caller.footprint()
+            for url in REFUSED_AT_SUBMIT:
+                aimed = at_port(url, trap.getsockname()[1])
+                for field in ("image_url", "mask_url"):
+                    body = {"image_url": URL, "prompt": "a", field: aimed}
+                    response = caller.edit("remove-object", body)
+                    assert response.status_code == 422, (field, aimed)
+                    assert [e["field"] for e in response.json["errors"]] == [field], aimed
+            assert caller.footprint() == before
+            with pytest.raises(BlockingIOError):
+                trap.accept()
         finally:
             runtime.close()
 
