@@ -18,6 +18,13 @@ from farm.services import Services, build_services
 from tests.services import Databases, database_server, flush
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Side by side, each test process computes on one core: the thread pools of several would
+    wait for each other, and took ten times as long."""
+    if hasattr(config, "workerinput"):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @dataclass(frozen=True)
 class Given:
     """The services that whoever runs the tests brought along; empty means embedded ones."""

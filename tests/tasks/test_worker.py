@@ -18,9 +18,11 @@ from farm.config import Settings
 from farm.dispatch import Dispatcher
 from farm.messages import Ring
 from farm.services import build_services
-from farm.views import get_job
+from farm.submit import submit
+from farm.types import JobRequest
+from farm.views import JobView, get_job
 from tests import factories
-from tests.farm.checks import assert_books_balance
+from tests.farm.checks import amounts, assert_books_balance
 from tests.processes import Process, running, wait_until
 
 StartWorker = Callable[..., Process]
@@ -109,15 +111,25 @@ def test_a_job_over_its_models_time_limit_is_stopped_and_costs_nothing(
     )
     services = build_services(settings.model_copy(update={"catalog": path}))
     who = factories.customer(services)
-    job_id = factories.submitted(services, who)
     dispatcher = Dispatcher(make_celery(settings, services.catalog))
     worker = start_worker(FARM_CATALOG=str(path))
-    dispatcher.ring_now([Ring(job_id, "gpu.sdxl", 6)])
-    wait_until(
-        lambda: get_job(services.db, who.account_id, job_id).state.is_terminal, 60, worker.output
-    )
-    job = get_job(services.db, who.account_id, job_id)
+
+    def ended(request: JobRequest) -> JobView:
+        ring = submit(services, who.principal, request).ring
+        dispatcher.ring_now([ring])
+
+        def job() -> JobView:
+            return get_job(services.db, who.account_id, ring.job_id)
+
+        wait_until(lambda: job().state.is_terminal, 90, worker.output)
+        return job()
+
+    # Imports torch without a limit that matters: an import that is cut short cannot be repeated.
+    picture = {"width": 512, "height": 512, "guidance_scale": 1.0}
+    assert ended(factories.request("flux-schnell", steps=1, **picture)).state == "succeeded"
+    job = ended(factories.request("sdxl", steps=1000, **picture))
     assert (job.state, job.error_code) == ("failed", "timeout"), worker.output()
+    assert amounts(services, who.account_id) == (70, 0, 70)
     assert_books_balance(services)
     dispatcher.stop()
     services.dispose()
