@@ -162,7 +162,9 @@ def main(words: Sequence[str] | None = None) -> int:
             _, target = stack.enter_context(own_api(folder, url, redis.url))
         for key in target.keys:
             target.submit_examples(key)
-        done = run(target, folder, "--max-time", str(round(given.minutes * 60)))
+        # Calls without a key are limited by address, which in a long run is what they meet.
+        options = ("--exclude-checks", "ignored_auth")
+        done = run(target, folder, *options, "--max-time", str(round(given.minutes * 60)))
         print(done.stdout, done.stderr)
         strangers = strangers_in(target)
         print("\n".join(strangers) or "No access across accounts.")
