@@ -40,7 +40,8 @@ def _add_edit(
                 job = JobRequest(card.id, card.operation, asked.params, asked.warnings, inputs)
                 return accept(runtime, request, job, fields.fingerprint)
 
-    edit.__doc__ = f"{wire_edits.SUMMARIES[card.operation]}\n\n{wire_edits.RESULTS[card.operation]}"
+    summary, result = wire_edits.SUMMARIES[card.operation], wire_edits.RESULTS[card.operation]
+    edit.__doc__ = f"{summary}\n\n{result}\n\n{wire_edits.BOTH_WAYS}"
     documented = spec.validate(
         json=wire_edits.edit_json(card),
         form=wire_edits.edit_form(card),

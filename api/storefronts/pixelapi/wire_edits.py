@@ -33,6 +33,8 @@ RESULTS = {
     "upscale": "The result is a PNG of four times the width and the height.",
 }
 
+BOTH_WAYS = "A form may have the URL fields of the JSON body in the place of files."
+
 _SAMPLES = "https://raw.githubusercontent.com/opencv/opencv/4.x/samples/data"
 EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "remove-background": {"image_url": f"{_SAMPLES}/apple.jpg"},
@@ -56,7 +58,7 @@ def edit_json(card: ModelCard) -> type[BaseModel]:
     """The JSON body of an operation: pictures by URL."""
     fields: dict[str, Any] = {}
     for name, spec in card.inputs.items():
-        note = f"The URL of {_noun(name, spec)}."
+        note = f"The URL of {_noun(spec)}."
         url: Any = (_Url, Field(description=note))
         fields[f"{name}{URL_SUFFIX}"] = (
             url if spec.required else (_Url | None, Field(default=None, description=note))
@@ -82,7 +84,7 @@ def edit_form(card: ModelCard) -> type[BaseModel]:
         default = ... if spec.required else None
         fields[name] = (
             _File,
-            Field(default=default, description=f"The file of {_noun(name, spec)}."),
+            Field(default=default, description=f"The file of {_noun(spec)}."),
         )
     for name, param in card.params.items():
         fields[name] = param_field(card, name, param, nullable=False)
@@ -99,7 +101,7 @@ def edit_form(card: ModelCard) -> type[BaseModel]:
     return _model(f"{card.operation}.form", card, fields, complete)
 
 
-def _noun(name: str, spec: InputSpec) -> str:
+def _noun(spec: InputSpec) -> str:
     what = "the mask, as large as the picture" if spec.kind == "mask" else "the picture"
     size = f"{spec.bytes_max / 2**20:g} MB and {spec.side_max} pixels a side"
     return f"{what}: JPEG, PNG or WebP, at most {size}"
