@@ -151,8 +151,9 @@ def _smooth(lab: Floats, known: NDArray[np.int64], asked: NDArray[np.int64]) -> 
     colours = lab.reshape(-1, 3).astype(np.float64)
     weights = np.ones(len(known))
     for _ in range(3):  # things in the background must not bend it
-        system, wanted = terms[known] * weights[:, None], colours[known] * weights[:, None]
-        found = np.linalg.lstsq(system, wanted, rcond=None)[0]
+        system = terms[known].T * weights**2
+        slack = 1e-9 * len(known) * np.eye(terms.shape[1])  # where all samples lie in a line
+        found = np.linalg.solve(system @ terms[known] + slack, system @ colours[known])
         rest = np.linalg.norm(terms[known] @ found - colours[known], axis=1)
         weights = 1 / np.maximum(1, rest / (1.5 * np.median(rest) + 0.3))
     usual = float(np.quantile(rest, 0.9))

@@ -8,13 +8,12 @@ middle stands out. One linear system over the regions settles both.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
+from scipy.sparse.linalg import spsolve
 from skimage.segmentation import slic
 
 from models.parts.pictures import Pixels
@@ -124,12 +123,13 @@ def _settled(apart: Floats, neighbours: Labels, background: Floats, contrast: Fl
     count = len(apart)
     first, second = neighbours.T
     alike = np.exp(-(apart[first, second] ** 2) / (2 * _COLOUR_SIGMA**2)) + 0.1
-    weights = np.zeros((count, count))
-    weights[first, second] = alike
-    weights[second, first] = alike
-    laplacian: Any = np.diag(weights.sum(axis=1)) - weights
-    system = laplacian + np.diag(background) + np.diag(contrast) + 1e-6 * np.eye(count)
-    return np.clip(np.linalg.solve(system, contrast), 0, 1)
+    rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
+    weights = np.concatenate([alike, alike])
+    own = np.bincount(rows, weights, count) + background + contrast + 1e-6
+    here = np.arange(count)
+    places = np.concatenate([rows, here]), np.concatenate([columns, here])
+    system = coo_array((np.concatenate([-weights, own]), places), shape=(count, count)).tocsc()
+    return np.asarray(np.clip(spsolve(system, contrast), 0, 1))
 
 
 def small_lab(colours: Pixels, side: int) -> NDArray[np.float32]:
