@@ -25,23 +25,21 @@ def opacity(colours: Pixels, mask: NDArray[np.bool_]) -> Floats:
     """
     height, width = colours.shape[:2]
     coarse = max(1.0, max(height, width) / max(mask.shape))
-    way = cv2.INTER_LINEAR if coarse < 1.01 else cv2.INTER_CUBIC
-    soft = cv2.resize(mask.astype(np.float32), (width, height), interpolation=way)
-    inside = cv2.GaussianBlur(soft, (0, 0), 0.6 * coarse) > 0.5
+    inside = resized(mask, width, height)
     if inside.all() or not inside.any():
         return inside.astype(np.float32)
     # Noise turns into noise of the opacity; this much blur costs no edge.
     clean = cv2.GaussianBlur(colours, (0, 0), 0.6).astype(np.float32)
-    within = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
-    beyond = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5)
-    signed = np.where(inside, within - 0.5, 0.5 - beyond).astype(np.float32)
+    signed = signed_distance(inside)
     band = 2.2 * coarse + 2
-    share, contrast = _shares(clean, signed, band)
-    softness = _softness(clean, signed, contrast, band)
+    share, contrast = shares(clean, signed, band)
+    there = (np.abs(signed) < 1) & (contrast > 30)
+    widths = fade_widths(clean, contrast, 2 * (int(band) // 2) + 1)[there]
+    softness = float(np.median(widths)) if len(widths) >= 50 else 2.0
     wider = min(1.6 * softness + 1, _WIDEST * coarse)
     if wider > 1.15 * band:
         band = wider
-        share, contrast = _shares(clean, signed, band)
+        share, contrast = shares(clean, signed, band)
     sure = contrast**2 / (contrast**2 + _ALIKE**2)
     outline = np.clip(0.5 + signed / max(1.5, softness), 0, 1)
     mixed = sure * np.clip(share, -0.2, 1.2) + (1 - sure) * outline
@@ -50,7 +48,22 @@ def opacity(colours: Pixels, mask: NDArray[np.bool_]) -> Floats:
     return np.where(signed > band, 1, np.where(signed < -band, 0, mixed)).astype(np.float32)
 
 
-def _shares(clean: Floats, signed: Floats, band: float) -> tuple[Floats, Floats]:
+def resized(mask: NDArray[np.bool_], width: int, height: int) -> NDArray[np.bool_]:
+    """A mask at the size of a larger picture, its outline smooth."""
+    coarse = max(1.0, max(height, width) / max(mask.shape))
+    way = cv2.INTER_LINEAR if coarse < 1.01 else cv2.INTER_CUBIC
+    soft = cv2.resize(mask.astype(np.float32), (width, height), interpolation=way)
+    return np.asarray(cv2.GaussianBlur(soft, (0, 0), 0.6 * coarse) > 0.5)
+
+
+def signed_distance(inside: NDArray[np.bool_]) -> Floats:
+    """Pixels from the outline, more than 0 inside."""
+    within = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
+    beyond = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.where(inside, within - 0.5, 0.5 - beyond).astype(np.float32)
+
+
+def shares(clean: Floats, signed: Floats, band: float) -> tuple[Floats, Floats]:
     """The thing's share of each pixel (not yet within 0 to 1), and how much both sides differ.
 
     Pixels count for the colour of their side the more, the farther they are from the edge: so
@@ -74,15 +87,12 @@ def _near(values: Floats, weights: Floats, radius: float) -> Floats:
     return np.asarray(total / np.maximum(share, 1e-6)[..., None], np.float32)
 
 
-def _softness(clean: Floats, signed: Floats, contrast: Floats, band: float) -> float:
-    """Over how many pixels the thing's edge fades, as a median along the outline."""
-    slope = np.zeros(signed.shape, np.float32)
+def fade_widths(clean: Floats, contrast: Floats, reach: int) -> Floats:
+    """Over how many pixels an edge fades whose sides differ by ``contrast`` (height x width),
+    from how steep the colours are within ``reach`` pixels; only near an outline of meaning."""
+    slope = np.zeros(contrast.shape, np.float32)
     for across, down in ((1, 0), (0, 1)):
         change = cv2.Sobel(clean, cv2.CV_32F, across, down, scale=1 / 8)
         slope += (change * change).sum(axis=2)
-    side = 2 * (int(band) // 2) + 1
-    steepest = cv2.dilate(np.sqrt(slope), np.ones((side, side), np.uint8))
-    there = (np.abs(signed) < 1) & (contrast > 30)
-    if there.sum() < 50:
-        return 2.0
-    return float(np.median(contrast[there] / np.maximum(steepest[there], 1)))
+    steepest = cv2.dilate(np.sqrt(slope), np.ones((reach, reach), np.uint8))
+    return np.asarray(contrast / np.maximum(steepest, 1), np.float32)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from models.parts.backdrop import Small, Unexplained, unexplained
 from models.parts.edges import opacity
+from models.parts.focus import without_blurred
 from models.parts.matting import OnStage
 from models.parts.pictures import Pixels
 from models.parts.saliency import saliency, small_lab
@@ -72,7 +73,7 @@ class GrabcutMatter:
         strength = cv2.resize(strength, (width, height)).astype(np.float32)
         cut = _grabcut(small, strength)
         on_stage()
-        mask = _settled(small, strength, cut)
+        mask = without_blurred(colours, _settled(small, strength, cut))
         on_stage()
         return (
             _full_size(colours, mask) if mask.any() else np.full(colours.shape[:2], 255, np.uint8)

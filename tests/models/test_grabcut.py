@@ -23,7 +23,6 @@ from tests.models.setups import setup
 
 FLOOR = 0.93
 FLOORS: dict[str, float] = {
-    "mug-clutter-behind": 0.85,  # things right behind it that are as colourful
     "plant-wall": 0.90,  # gaps of few pixels between stalks
     "shoe-white": 0.90,  # a white sole on white, above its own shadow
     "watch-marble": 0.88,  # a white dial on white
