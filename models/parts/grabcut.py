@@ -37,6 +37,9 @@ _DOUBT = 2.0
 """Times the usual difference at which a pixel may as well be the thing."""
 _TRUST = 0.7
 """What GrabCut's opinion weighs, in natural logarithms of that multiple."""
+_CERTAIN = 1.2
+_PART_MIN = 0.005
+"""Of the thing's area: what stands apart from it and is smaller is a speck."""
 _FRAME = 0.1
 _CROWDED = 0.75
 
@@ -124,12 +127,16 @@ def _settled(small: Small, strength: Floats, cut: Mask) -> Mask:
     if found is None:
         return _filled(cut, core, _opinion(cut), cut)
     evidence = np.where(cut, found.plain, found.shaded)
-    opinion = np.clip(np.log(evidence / _DOUBT + 1e-3), -1.5, 1.5) + _TRUST * _opinion(cut)
+    opinion = np.clip(np.log(evidence / _DOUBT + 1e-3), -2.5, 1.5) + _TRUST * _opinion(cut)
     opinion[~around] = -1
     opinion = np.asarray(cv2.GaussianBlur(opinion.astype(np.float32), (0, 0), 1.0), np.float32)
     mask = (opinion > 0) & around
-    kept = _joined_to(mask, core) | (mask & _hull(core))
-    return _filled(kept, core, opinion, cut)
+    # A thin line of little evidence is the table's edge, or a seam in the wood.
+    mask &= _opened(mask, 3) | (opinion > _CERTAIN)
+    mask &= _opened(mask, 5) | cut
+    mask = _joined_to(mask, core) | (mask & _hull(core))
+    mask = _large_parts(mask, _PART_MIN * float(core.sum()))
+    return _filled(mask, core, opinion, cut)
 
 
 def _opinion(cut: Mask) -> Floats:
@@ -187,6 +194,18 @@ def _joined_to(mask: Mask, core: Mask) -> Mask:
     return np.asarray(keep[labels])
 
 
+def _opened(mask: Mask, side: int) -> Mask:
+    square = np.ones((side, side), np.uint8)
+    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, square) > 0
+
+
+def _large_parts(mask: Mask, area_min: float) -> Mask:
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8))
+    keep = np.bincount(labels.ravel(), minlength=count) >= area_min
+    keep[0] = False
+    return np.asarray(keep[labels])
+
+
 def _filled(mask: Mask, core: Mask, opinion: Floats, cut: Mask) -> Mask:
     """Without the gaps inside that are not clearly background."""
     if not mask.any():
@@ -195,7 +214,7 @@ def _filled(mask: Mask, core: Mask, opinion: Floats, cut: Mask) -> Mask:
     sizes = np.bincount(labels.ravel(), minlength=count)
     means = np.bincount(labels.ravel(), opinion.ravel(), count) / np.maximum(sizes, 1)
     shares = np.bincount(labels.ravel(), cut.ravel(), count) / np.maximum(sizes, 1)
-    fill = (sizes < 12) | (means > -0.3) | ((shares > 0.6) & (means > -0.4))
+    fill = (sizes < 12) | (means > -0.3) | ((shares > 0.6) & (means > -0.58))
     for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         fill[line] = False  # not inside
     fill[0] = False

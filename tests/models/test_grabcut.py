@@ -25,7 +25,6 @@ FLOOR = 0.93
 FLOORS: dict[str, float] = {
     "plant-wall": 0.90,  # gaps of few pixels between stalks
     "shoe-white": 0.90,  # a white sole on white, above its own shadow
-    "watch-marble": 0.88,  # a white dial on white
 }
 """Least intersection over union by scene."""
 
