@@ -177,14 +177,15 @@ def _picture(spec: InputSpec) -> dict[str, Any]:
 
 
 def _limit(spec: ParamSpec) -> dict[str, Any]:
-    whole = spec.kind != "number"
-    bounds = {"min": int(spec.min), "max": int(spec.max)} if whole else _floats(spec)
-    if spec.kind == "text":
-        bounds = {"min_length": bounds["min"], "max_length": bounds["max"]}
+    bounds: dict[str, Any]
+    if spec.kind == "choice":
+        bounds = {"choices": list(spec.choices)}
+    elif spec.kind == "text":
+        bounds = {"min_length": int(spec.min), "max_length": int(spec.max)}
+    elif spec.kind == "integer":
+        bounds = {"min": int(spec.min), "max": int(spec.max)}
+    else:
+        bounds = {"min": spec.min, "max": spec.max}
     if spec.required:
         return bounds | {"required": True}
     return bounds if spec.default is None else bounds | {"default": spec.default}
-
-
-def _floats(spec: ParamSpec) -> dict[str, Any]:
-    return {"min": spec.min, "max": spec.max}

@@ -7,6 +7,7 @@ values and refuses a file in which anything is missing, doubled, unknown or out 
 from __future__ import annotations
 
 import functools
+import math
 import tomllib
 from collections.abc import Iterator
 from datetime import date
@@ -42,26 +43,35 @@ class _Frozen(BaseModel):
 class ParamSpec(_Frozen):
     """What one request parameter of a model may be.
 
-    ``min`` and ``max`` bound the value (text: its length in characters). ``drawn`` means the
-    farm draws a value within the bounds where the caller gave none; ``unused`` means that
-    the model accepts the field, ignores it, and the caller is told so.
+    ``min`` and ``max`` bound the value (text: its length in characters); a ``choice`` is one of
+    the words ``choices``. ``drawn`` means the farm draws a value within the bounds where the
+    caller gave none; ``unused`` means that the model accepts the field, ignores it, and the
+    caller is told so. ``timed`` means that the run time may hang on it.
     """
 
-    kind: Literal["text", "integer", "number"]
+    kind: Literal["text", "integer", "number", "choice"]
     min: float = 0
-    max: float
+    max: float = math.inf
+    choices: tuple[str, ...] = ()
     default: int | float | str | None = None
     required: bool = False
     drawn: bool = False
     unused: bool = False
+    timed: bool = True
 
     @model_validator(mode="after")
     def _bounds_agree(self) -> Self:
+        if (self.kind == "choice") != bool(self.choices):
+            raise ValueError("a choice, and nothing else, has choices")
+        if (self.kind == "choice") != math.isinf(self.max):
+            raise ValueError("anything but a choice has a max")
+        if self.choices and self.default is not None and self.default not in self.choices:
+            raise ValueError(f"default {self.default!r} is none of its choices")
         if self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
         if isinstance(self.default, int | float) and not self.min <= self.default <= self.max:
             raise ValueError(f"default {self.default} is outside {self.min:g} to {self.max:g}")
-        wanted = {"text": str, "integer": int, "number": int | float}[self.kind]
+        wanted = {"text": str, "choice": str, "integer": int, "number": int | float}[self.kind]
         if self.default is not None and not isinstance(self.default, wanted):
             raise ValueError(f"default {self.default!r} is not a {self.kind}")
         if self.required and (self.default is not None or self.drawn or self.unused):

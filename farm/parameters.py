@@ -65,6 +65,19 @@ def _problem(spec: ParamSpec, value: Any) -> str | None:
     """A sentence about what is wrong with the value, or None."""
     if spec.kind == "text":
         return _text_problem(spec, value)
+    if spec.kind == "choice":
+        return _choice_problem(spec, value)
+    return _number_problem(spec, value)
+
+
+def _choice_problem(spec: ParamSpec, value: Any) -> str | None:
+    if isinstance(value, str) and value in spec.choices:
+        return None
+    allowed = ", ".join(spec.choices)
+    return f"must be {'one of ' if len(spec.choices) > 1 else ''}{allowed}, got {value!r:.40}."
+
+
+def _number_problem(spec: ParamSpec, value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         noun = "a whole number" if spec.kind == "integer" else "a number"
         return f"must be {noun}, not {type_name(value)}."

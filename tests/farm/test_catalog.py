@@ -239,9 +239,9 @@ def test_the_built_in_catalogue_is_read_once_and_is_what_its_file_says() -> None
         ),
         (
             'generate = "flux-schnell"',
-            'video = "flux-schnell"',
+            'sculpt = "flux-schnell"',
             "catalogue",
-            "does not do 'video'",
+            "does not do 'sculpt'",
         ),
         (
             "[storefronts.pixelapi.plans.free]",

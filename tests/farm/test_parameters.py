@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from farm.catalog import ModelCard, built_in_catalog
@@ -130,6 +130,8 @@ def test_every_wrong_field_is_named_at_once() -> None:
     assert all(error.message.endswith(".") for error in caught.value.errors)
 
 
+# A fresh checkout builds hypothesis' table of characters within the first example.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.fixed_dictionaries(
         {},
