@@ -38,6 +38,7 @@ from farm.errors import (
 from farm.messages import Ring, intake_ring
 from farm.moderation import PromptPolicy
 from farm.services import Services
+from farm.shapes import shape_of
 from farm.types import (
     AccountStatus,
     Idempotency,
@@ -224,6 +225,7 @@ def _job_values(
         "queue": card.queue,
         "priority": shop.plans[principal.plan].priority,
         "params": json.dumps(params),
+        "shape": shape_of(card, request),
         "warnings": json.dumps(request.warnings),
         "price": price.tenths,
         "price_rule": price.rule,

@@ -30,10 +30,11 @@ def _submit_sql(*, once: bool, with_inputs: bool) -> str:
     )
     , job AS (
         INSERT INTO jobs (id, account_id, storefront, model, operation, queue, priority,
-                          params, warnings, price, price_rule, rung_at
+                          params, shape, warnings, price, price_rule, rung_at
                           {", ready" if with_inputs else ""})
         SELECT :id, account.id, :storefront, :model, :operation, :queue, :priority,
-               CAST(:params AS jsonb), CAST(:warnings AS jsonb), :price, :price_rule, now()
+               CAST(:params AS jsonb), :shape, CAST(:warnings AS jsonb), :price, :price_rule,
+               now()
                {", :ready" if with_inputs else ""}
         FROM account
         RETURNING id, account_id, created_at

@@ -26,7 +26,7 @@ from sqlalchemy import (
     Text,
     func,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 metadata = MetaData()
 
@@ -102,6 +102,10 @@ jobs = Table(
     Column("queued_at", DateTime(timezone=True), nullable=False, server_default=_now),
     _time("started_at"),
     _time("finished_at"),
+    # Of a job that was cancelled while it ran: when its worker had stopped.
+    _time("freed_at"),
+    # What decides how long it takes: jobs of one model and shape are measured together.
+    Column("shape", Text, nullable=False, server_default=""),
     Column("settled_attempt", SmallInteger),
     Column("error_code", Text),
     Column("error_message", Text),
@@ -163,6 +167,28 @@ idempotency_keys = Table(
     Column("body_sha256", LargeBinary, nullable=False),
     Column("job_id", UUID, ForeignKey("jobs.id"), nullable=False, unique=True),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+)
+
+# What each worker last told of itself. `models`: what it holds, by id, with bytes and seconds.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("queues", ARRAY(Text), nullable=False),
+    Column("device", Text, nullable=False),
+    Column("gpu", Text),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("memory_used_bytes", BigInteger, nullable=False),
+    Column("models", JSONB, nullable=False, server_default="{}"),
+    Column("versions", JSONB, nullable=False, server_default="{}"),
+    Column("job_id", UUID),
+    Column("step", Integer, nullable=False, server_default="0"),
+    Column("steps", Integer, nullable=False, server_default="0"),
+    _time("job_started_at"),
+    _time("started_at", nullable=False),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=_now),
 )
 
 # What operators want to know about the last audit, and Prometheus scrapes.
