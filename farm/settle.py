@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
@@ -130,7 +131,8 @@ def cancel(db: Database, account_id: uuid.UUID | None, job_id: uuid.UUID) -> Job
     """Cancel a live job and give its hold back; ``account_id`` None is the operator.
 
     Returns the state the job is in afterwards: ``cancelled``, or how it had already ended.
-    A worker that runs it learns so from its next heartbeat.
+    Cancelling twice changes nothing. The worker that runs it hears of it from
+    :mod:`farm.events`, or from its next heartbeat.
 
     Raises:
         NotFound: no such job, or another account's.
@@ -147,12 +149,26 @@ def cancel(db: Database, account_id: uuid.UUID | None, job_id: uuid.UUID) -> Job
     return db.attempt(work)
 
 
-def reap(db: Database, attempts_max: int, limit: int = 100) -> list[Ring]:
+def freed(db: Database, claim: Claim) -> bool:
+    """Note when the worker of a cancelled job had stopped. False: it was not cancelled."""
+    values = {"id": claim.job_id, "attempt": claim.attempt}
+    return db.attempt(lambda c: c.execute(_FREED, values).scalar() is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """Jobs that were taken back: to be rung again, and those that ended, by id."""
+
+    rings: list[Ring]
+    ended: list[uuid.UUID]
+
+
+def reap(db: Database, attempts_max: int, limit: int = 100) -> Reaped:
     """Take back jobs whose lease ran out: to be rung again, or failed when their turns are spent.
 
-    Safe when two run: each job goes to one of them. Returns what must be rung.
+    Safe when two run: each job goes to one of them.
     """
-    rings = []
+    rings, ended = [], []
     with db.transaction() as connection:
         rows = connection.execute(_LAPSED, {"limit": limit}).all()
         for row in rows:
@@ -160,23 +176,25 @@ def reap(db: Database, attempts_max: int, limit: int = 100) -> list[Ring]:
             values = {"id": row.id, "attempt": row.attempt}
             if row.deaths + 1 >= DEATHS_MAX:
                 connection.execute(_BURY, values | {"code": "worker_crash", "message": _CRASH})
+                ended.append(row.id)
             elif tries >= attempts_max:
                 message = _SPENT.format(n=tries)
                 connection.execute(_BURY, values | {"code": "worker_crash", "message": message})
+                ended.append(row.id)
             else:
                 connection.execute(_REVIVE, values)
                 rings.append(Ring(row.id, row.queue, row.priority))
-    return rings
+    return Reaped(rings, ended)
 
 
-def expire_queued(db: Database, start_within_s: float, limit: int = 100) -> int:
-    """End jobs that waited too long to start; their holds go back. Returns how many."""
-    expired = 0
+def expire_queued(db: Database, start_within_s: float, limit: int = 100) -> list[uuid.UUID]:
+    """End jobs that waited too long to start; their holds go back. Returns which."""
+    expired = []
     with db.transaction() as connection:
         values = {"start_within_s": start_within_s, "limit": limit}
         for job_id in connection.execute(_OVERDUE, values).scalars().all():
             connection.execute(_EXPIRE, {"id": job_id, "message": _TOO_LATE})
-            expired += 1
+            expired.append(job_id)
     return expired
 
 
@@ -272,6 +290,10 @@ _CANCEL = text(
     {ledger.RELEASE}
     SELECT id FROM job
     """
+)
+_FREED = text(
+    "UPDATE jobs SET freed_at = now() WHERE id = :id AND attempt = :attempt "
+    "AND state = 'cancelled' AND freed_at IS NULL RETURNING id"
 )
 _STATE = text(
     "SELECT state FROM jobs WHERE id = :id "

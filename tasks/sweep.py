@@ -48,11 +48,12 @@ def reap(child: Child) -> int:
     settings, db = child.services.settings, child.services.db
     moved = 0
     for _ in range(BATCHES_MAX):
-        rings = settle.reap(db, settings.attempts_max, BATCH)
+        reaped = settle.reap(db, settings.attempts_max, BATCH)
         expired = settle.expire_queued(db, settings.start_within_s, BATCH)
-        child.dispatcher.ring_now(rings)
-        moved += len(rings) + expired
-        if len(rings) < BATCH and expired < BATCH:
+        child.dispatcher.ring_now(reaped.rings)
+        taken = len(reaped.rings) + len(reaped.ended)
+        moved += taken + len(expired)
+        if taken < BATCH and len(expired) < BATCH:
             break
     if moved:
         _log.info("took back or expired %d jobs", moved)

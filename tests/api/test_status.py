@@ -118,7 +118,7 @@ def test_jobs_that_ended_otherwise(
     if ending == "cancelled":
         settle.cancel(db, caller.customer.account_id, uuid.UUID(job_id))
     else:
-        assert settle.expire_queued(db, 0.0) == 1
+        assert len(settle.expire_queued(db, 0.0)) == 1
     ended = caller.get(f"/v1/image/{job_id}").json
     assert ended["status"] == word
     assert ended["error"]

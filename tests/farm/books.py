@@ -204,7 +204,7 @@ class Ledgered:
         if job_id := _pop(self.book.queued, choice):
             long_ago = "UPDATE jobs SET queued_at = now() - interval '2 hours' WHERE id = :id"
             run(self.services, long_ago, id=job_id)
-            assert settle.expire_queued(self.services.db, 3600) == 1
+            assert len(settle.expire_queued(self.services.db, 3600)) == 1
 
     def renew(self, choice: int) -> None:
         """The account's month ends."""

@@ -118,7 +118,7 @@ def test_a_lapsed_lease_is_taken_over_once_and_not_after_a_second_death(
     run(services, "UPDATE jobs SET lease_until = now() - interval '1 second'")
     # The job is the likely cause: it is the reaper's to end, and nobody's to run.
     assert claim(services, job_id, attempts_max=9) is None
-    assert settle.reap(services.db, 9) == []
+    assert settle.reap(services.db, 9).rings == []
     job = views.get_job(services.db, who.account_id, job_id)
     assert (job.state, job.error_code) == (JobState.FAILED, "worker_crash")
     assert_books_balance(services)
@@ -157,7 +157,7 @@ def test_a_heartbeat_of_a_lapsed_lease_that_nobody_took_renews_it(
 ) -> None:
     found = factories.abandoned(services, factories.submitted(services, who))
     assert jobs.heartbeat(services.db, found.job_id, found.attempt, 30.0, 1, 2)
-    assert settle.reap(services.db, 3) == []
+    assert settle.reap(services.db, 3).rings == []
 
 
 def test_a_job_is_due_when_its_ring_is_old_and_is_then_marked(

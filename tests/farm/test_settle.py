@@ -107,9 +107,9 @@ def test_the_reaper_requeues_a_dead_workers_job_once_then_calls_it_poison(
     who = factories.customer(services)
     job_id = factories.submitted(services, who)
     factories.abandoned(services, job_id)
-    assert [ring.job_id for ring in settle.reap(services.db, 3)] == [job_id]
+    assert [ring.job_id for ring in settle.reap(services.db, 3).rings] == [job_id]
     factories.abandoned(services, job_id)
-    assert settle.reap(services.db, 3) == []
+    assert settle.reap(services.db, 3).rings == []
 
     job = views.get_job(services.db, who.account_id, job_id)
     assert (job.state, job.error_code) == (JobState.FAILED, "worker_crash")
@@ -126,13 +126,13 @@ def test_a_death_between_orderly_attempts_is_not_counted_in_a_row(services: Serv
         JobState.QUEUED
     )
     factories.abandoned(services, job_id)
-    assert len(settle.reap(services.db, 9)) == 1
+    assert len(settle.reap(services.db, 9).rings) == 1
 
 
 def test_a_live_lease_is_left_alone(services: Services) -> None:
     who = factories.customer(services)
     claim = factories.claimed(services, factories.submitted(services, who))
-    assert settle.reap(services.db, 3) == []
+    assert settle.reap(services.db, 3).rings == []
     assert jobs.heartbeat(services.db, claim.job_id, claim.attempt, 30, 3, 30)
     job = views.get_job(services.db, who.account_id, claim.job_id)
     assert (job.step, job.steps) == (3, 30)
@@ -145,7 +145,7 @@ def test_two_reapers_share_the_work(services: Services) -> None:
         factories.abandoned(services, job_id)
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda _: settle.reap(services.db, 3), range(2)))
-    rung = [ring.job_id for rings in found for ring in rings]
+    rung = [ring.job_id for reaped in found for ring in reaped.rings]
     assert sorted(rung, key=str) == sorted(ids, key=str)
     assert_books_balance(services)
 
@@ -153,9 +153,9 @@ def test_two_reapers_share_the_work(services: Services) -> None:
 def test_a_job_that_waited_too_long_expires_and_costs_nothing(services: Services) -> None:
     who = factories.customer(services)
     job_id = factories.submitted(services, who)
-    assert settle.expire_queued(services.db, 3600) == 0
+    assert settle.expire_queued(services.db, 3600) == []
     run(services, "UPDATE jobs SET queued_at = now() - interval '2 hours'")
-    assert settle.expire_queued(services.db, 3600) == 1
+    assert len(settle.expire_queued(services.db, 3600)) == 1
     job = views.get_job(services.db, who.account_id, job_id)
     assert (job.state, job.error_code) == (JobState.EXPIRED, "expired")
     assert amounts(services, who.account_id) == (100, 0, 100)

@@ -63,7 +63,7 @@ def test_it_outlasts_its_lease(child: Child, claim: Claim) -> None:
             assert lease_left_s(child.services, claim) > 0.5
             pause.wait(0.1)
         heartbeat.check()
-    assert settle.reap(child.services.db, 3) == []
+    assert settle.reap(child.services.db, 3).rings == []
 
 
 def test_a_cancelled_job_is_lost_within_a_third_of_the_lease(child: Child, claim: Claim) -> None:
