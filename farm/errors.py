@@ -5,6 +5,7 @@
     FarmError
     |- Rejected                 the caller's mistake; costs nothing, changes nothing
     |  |- InvalidRequest        fields missing, of the wrong type, out of range, contradictory
+    |  |  `- SegmentationFailed what is to be worked on was not found in the picture
     |  |- Malformed             the body is not what its content type says
     |  |- TooLarge              the body, or one file of it, is over the limit
     |  |- UnreadableImage       a picture that cannot be read, or of a kind that is not taken
@@ -15,6 +16,7 @@
     |  |- NotFound              no such thing, or another account's
     |  |- MethodNotAllowed      the path exists, the method does not
     |  |- RateLimited           too many calls in the window
+    |  |- AlreadyEnded          the job can no longer be cancelled
     |  |- IdempotencyMismatch   a known Idempotency-Key with another body
     |  `- IdempotencyInFlight   the first request with this key has not ended
     |- FarmFault                the farm's trouble; nothing was charged
@@ -68,6 +70,12 @@ class InvalidRequest(Rejected):
     def __init__(self, errors: Sequence[FieldError]) -> None:
         self.errors = tuple(errors)
         super().__init__(" ".join(f"{e.field}: {e.message}" for e in self.errors))
+
+
+class SegmentationFailed(InvalidRequest):
+    """An engine did not find, in the customer's picture, what the job is about."""
+
+    code = "body_segmentation_failed"
 
 
 class Malformed(Rejected):
@@ -154,6 +162,12 @@ class RateLimited(Rejected):
     def __init__(self, message: str, retry_after_s: int) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class AlreadyEnded(Rejected):
+    """The job has ended in another way than the one asked for."""
+
+    code = "already_ended"
 
 
 class IdempotencyMismatch(Rejected):
