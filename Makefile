@@ -44,6 +44,8 @@ clean:
 .venv/worker.stamp: .venv/bin/python setup.cfg deploy/constraints.txt
 	@echo "Installing the farm and its engines (about two minutes the first time)"
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c deploy/constraints.txt -e '.[worker]'
+# Its own pins are of another torch; what it needs is in the extra.
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps audiocraft==1.3.0
 	@touch $@
 
 .venv/dev.stamp: .venv/worker.stamp
