@@ -84,7 +84,8 @@ class JobRequest:
 
     ``params`` holds exactly what the engine needs, defaults filled in and ranges checked
     against the model card; ``warnings`` are sentences for the caller; ``inputs`` are the
-    pictures to work on, by the card's names for them.
+    pictures to work on, by the card's names for them; ``webhook_url`` is who is told of the
+    job's end, its form checked.
     """
 
     model: str
@@ -92,6 +93,7 @@ class JobRequest:
     params: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
     inputs: Mapping[str, Picture | RemotePicture] = field(default_factory=dict)
+    webhook_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
