@@ -10,6 +10,7 @@ from celery import Celery
 from farm.catalog import ModelCard
 from farm.config import Settings
 from farm.dispatch import Dispatcher
+from farm.events import Announcer, Cancellations
 from farm.services import Services, build_services
 from farm.types import Artifact
 from models import base, registry
@@ -31,6 +32,8 @@ class Child:
     dispatcher: Dispatcher
     celery: Celery
     drain: Drain
+    announcer: Announcer
+    cancellations: Cancellations
     judge: base.Judge | None = None
 
     def refusal(self, artifact: Artifact) -> str | None:
@@ -49,6 +52,8 @@ class Child:
         self.residency.clear()
         if self.judge is not None:
             self.judge.unload()
+        self.cancellations.close()
+        self.announcer.close()
         self.dispatcher.stop()
         self.services.dispose()
 
@@ -69,7 +74,17 @@ class ChildSlot:
             residency = _residency(self.settings)
             dispatcher = Dispatcher(self.celery)
             judge = _judge(services)
-            self._child = Child(services, residency, dispatcher, self.celery, self.drain, judge)
+            redis_url = self.settings.limits_url
+            self._child = Child(
+                services,
+                residency,
+                dispatcher,
+                self.celery,
+                self.drain,
+                Announcer(redis_url),
+                Cancellations(redis_url),
+                judge,
+            )
         return self._child
 
     def close(self) -> None:

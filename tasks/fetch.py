@@ -11,9 +11,10 @@ import uuid
 
 from farm import inputs
 from farm.errors import Rejected
+from farm.events import JobEvent
 from farm.intake.fetch import Fetcher, policy_of
 from farm.intake.pictures import read_picture, same_size
-from farm.types import Picture, StoredOutput
+from farm.types import JobState, Picture, StoredOutput
 from tasks.child import Child
 
 _log = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ def fetch(child: Child, job_id: uuid.UUID) -> None:
         fetched = _fetch_all(child, pending)
     except Rejected as error:
         _log.info("the inputs of %s were refused: %s", job_id, error.code)
-        inputs.refuse(services.db, job_id, error.code, f"{error} Nothing was charged.")
+        if inputs.refuse(services.db, job_id, error.code, f"{error} Nothing was charged."):
+            child.announcer.tell(JobEvent(job_id, JobState.FAILED, attempt=0))
         return
     ring = inputs.finish_fetch(services.db, job_id, fetched)
     if ring is not None:

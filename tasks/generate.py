@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import uuid
 
 from farm import inputs, jobs, settle
 from farm.errors import Cancelled, DatabaseUnavailable
+from farm.events import JobEvent
 from farm.messages import Ring
 from farm.types import Claim, JobState
 from tasks.child import Child
@@ -35,6 +37,8 @@ def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
             _run(child, claim, heartbeat)
         except Cancelled as error:
             _log.info("job %s stopped: %s", job_id, error)
+            with contextlib.suppress(DatabaseUnavailable):  # a note for the customer, no more
+                settle.freed(db, claim)
         except DatabaseUnavailable:
             _log.exception("job %s could not be settled; its lease runs out", job_id)
         except SystemExit:
@@ -45,8 +49,11 @@ def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
             raise
         except Exception as error:  # noqa: BLE001
             _log.exception("job %s broke in attempt %d", job_id, claim.attempt)
-            if end_attempt(child, claim, error) is JobState.QUEUED:
+            state = end_attempt(child, claim, error)
+            if state is JobState.QUEUED:
                 child.dispatcher.ring(ring)
+            if state is not None:
+                child.announcer.tell(JobEvent(job_id, state, claim.attempt))
 
 
 def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
@@ -58,7 +65,8 @@ def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
         served_by = engine.served_by
     if label := child.refusal(artifact):
         _log.info("the result of job %s is refused: %s", claim.job_id, label)
-        settle.block(child.services.db, claim, "result_refused", _REFUSAL)
+        if settle.block(child.services.db, claim, "result_refused", _REFUSAL):
+            child.announcer.tell(JobEvent(claim.job_id, JobState.BLOCKED, claim.attempt))
         return
     output = child.services.storage.put(claim.job_id, claim.attempt, artifact)
     settled = settle.succeed(
@@ -72,3 +80,4 @@ def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
     )
     if not settled:
         raise Cancelled("it was cancelled or taken over; the output is dropped")
+    child.announcer.tell(JobEvent(claim.job_id, JobState.SUCCEEDED, claim.attempt))

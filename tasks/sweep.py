@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import uuid
+from collections.abc import Sequence
 
 from farm import accounts, audit, inputs, jobs, retention, settle, submit
 from farm.broker import messages_waiting
+from farm.events import JobEvent
 from farm.types import JobState
 from tasks.child import Child
 
@@ -51,6 +54,9 @@ def reap(child: Child) -> int:
         reaped = settle.reap(db, settings.attempts_max, BATCH)
         expired = settle.expire_queued(db, settings.start_within_s, BATCH)
         child.dispatcher.ring_now(reaped.rings)
+        _tell(child, JobState.QUEUED, [ring.job_id for ring in reaped.rings])
+        _tell(child, JobState.FAILED, reaped.ended)
+        _tell(child, JobState.EXPIRED, expired)
         taken = len(reaped.rings) + len(reaped.ended)
         moved += taken + len(expired)
         if taken < BATCH and len(expired) < BATCH:
@@ -105,4 +111,11 @@ def audit_books(child: Child) -> int:
     return len(broken)
 
 
+def _tell(child: Child, state: JobState, job_ids: Sequence[uuid.UUID]) -> None:
+    for job_id in job_ids:
+        child.announcer.tell(JobEvent(job_id, state, attempt=_UNKNOWN_ATTEMPT))
+
+
+# Whoever hears of it looks at the job, which says.
+_UNKNOWN_ATTEMPT = 0
 _QUEUED = JobState.QUEUED

@@ -8,6 +8,7 @@ import pytest
 
 from farm.config import Settings
 from farm.dispatch import Dispatcher
+from farm.events import Announcer, Cancellations
 from farm.services import Services
 from tasks.child import Child
 from tasks.drain import Drain
@@ -31,6 +32,15 @@ def workshop() -> Workshop:
 def child(settings: Settings, services: Services, workshop: Workshop) -> Iterator[Child]:
     """A worker child with scripted engines."""
     celery, _ = build(settings)
-    found = Child(services, workshop.residency(), Dispatcher(celery), celery, Drain())
+    redis_url = services.settings.limits_url
+    found = Child(
+        services,
+        workshop.residency(),
+        Dispatcher(celery),
+        celery,
+        Drain(),
+        Announcer(redis_url),
+        Cancellations(redis_url),
+    )
     yield found
     found.dispatcher.stop()
