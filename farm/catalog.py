@@ -33,6 +33,7 @@ PRIORITY_LAST = 9
 """The farm's own priorities: 0 is served first, 9 last."""
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
+RepositoryPath = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)*$", max_length=200)]
 Credits = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
@@ -95,16 +96,28 @@ class InputSpec(_Frozen):
 class HubSource(_Frozen):
     """A repository on the Hugging Face hub, at a pinned commit.
 
-    ``layout`` is ``pipeline`` (diffusers' index and folders) or ``model`` (one configuration
-    and its weights); ``variant`` names a precision's files. Of any source, ``only_with`` are
-    the card's options with which it is needed at all.
+    ``layout`` is ``pipeline`` (diffusers' index and folders), ``model`` (one configuration
+    and its weights) or ``files`` (just those that ``files`` lists, by their paths in the
+    repository); ``variant`` names a precision's files. Of any source, ``only_with`` are the
+    card's options with which it is needed at all.
     """
 
     hub_id: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-    layout: Literal["pipeline", "model"] = "model"
+    layout: Literal["pipeline", "model", "files"] = "model"
+    files: tuple[RepositoryPath, ...] = ()
     variant: str | None = None
     only_with: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _files_agree(self) -> Self:
+        if (self.layout == "files") != bool(self.files):
+            raise ValueError("files are listed with the layout 'files', and nowhere else")
+        if self.files and self.variant:
+            raise ValueError("the layout 'files' names its files itself and has no variant")
+        if any(set(path.split("/")) & {".", ".."} for path in self.files):
+            raise ValueError("files are paths inside the repository")
+        return self
 
 
 class FileSource(_Frozen):

@@ -25,6 +25,7 @@ class _Repository:
     revision: str
     layout: str
     variant: str | None = None
+    files: tuple[str, ...] = ()
     only_with: dict[str, str] = field(default_factory=dict)
 
 

@@ -7,13 +7,15 @@ no torch: a worker's parent process must never touch a device.
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
+import platform
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from farm.errors import EngineFault, FarmError, OutOfMemory
 from farm.types import Artifact, OnStep, RunRequest
@@ -32,7 +34,8 @@ class HubSource(Protocol):
     """A hub repository at a pinned commit.
 
     ``variant`` names a precision's files (``fp16``); ``layout`` is ``pipeline`` (diffusers'
-    index and folders) or ``model`` (one configuration and its weights). Of any source,
+    index and folders), ``model`` (one configuration and its weights) or ``files`` (those that
+    ``files`` lists, by their paths in the repository, and no other). Of any source,
     ``only_with`` are the card's options with which it is used at all.
     """
 
@@ -44,6 +47,8 @@ class HubSource(Protocol):
     def variant(self) -> str | None: ...
     @property
     def layout(self) -> str: ...
+    @property
+    def files(self) -> Sequence[str]: ...
     @property
     def only_with(self) -> Mapping[str, str]: ...
 
@@ -236,3 +241,83 @@ def device_memory_bytes(device: str) -> int:
     import torch
 
     return int(torch.cuda.get_device_properties(device).total_memory)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """A device as an operator sees it: the GPU's name, or None for a machine without one, and
+    its memory with everything in it, of whatever process; 0 where the driver does not say."""
+
+    gpu: str | None
+    memory_bytes: int
+    memory_used_bytes: int
+
+
+class DeviceWatch:
+    """Looks at the device of a worker without touching it: asks the driver (NVML), not CUDA.
+
+    So a worker can be seen before its first job, and torch stays out until then. Used by one
+    thread.
+
+    Args:
+        visible: what CUDA_VISIBLE_DEVICES says, None where it is not set. The first of them
+            is the worker's.
+    """
+
+    def __init__(self, visible: str | None) -> None:
+        self._nvml, self._gpu, self._name = _first_gpu(visible)
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether the driver knows a GPU that this process may use."""
+        return self._gpu is not None
+
+    def look(self, device: str) -> DeviceState:
+        """The device as it is now: ``cpu``, or the GPU."""
+        if device == CPU or self._gpu is None:
+            import psutil
+
+            memory = psutil.virtual_memory()
+            return DeviceState(None, memory.total, memory.total - memory.available)
+        try:
+            memory = self._nvml.nvmlDeviceGetMemoryInfo(self._gpu)
+        except self._nvml.NVMLError:
+            # GPUs that share the machine's memory have no number of their own.
+            return DeviceState(self._name, 0, 0)
+        return DeviceState(self._name, int(memory.total), int(memory.used))
+
+    def versions(self) -> dict[str, str]:
+        """The versions of Python, of the libraries that engines need and of the GPU's driver."""
+        found = {"python": platform.python_version()}
+        for name, distribution in (("farm", "media-farm"), ("torch",) * 2, ("diffusers",) * 2):
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[name] = importlib.metadata.version(distribution)
+        if self._gpu is not None:
+            with contextlib.suppress(self._nvml.NVMLError):
+                found["driver"] = str(self._nvml.nvmlSystemGetDriverVersion())
+                cuda = int(self._nvml.nvmlSystemGetCudaDriverVersion_v2())
+                found["cuda"] = f"{cuda // 1000}.{cuda % 1000 // 10}"
+        return found
+
+
+def _first_gpu(visible: str | None) -> tuple[Any, Any, str | None]:
+    """NVML, its handle of the first visible GPU, and that GPU's name; else Nones."""
+    try:
+        import pynvml
+    except ImportError:
+        return None, None, None
+    first = "0" if visible is None else visible.split(",")[0].strip()
+    try:
+        pynvml.nvmlInit()
+        if first.startswith("MIG-"):
+            gpu = pynvml.nvmlDeviceGetHandleByUUID(first)
+            return pynvml, gpu, str(pynvml.nvmlDeviceGetName(gpu))
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
+            # CUDA takes the beginning of a UUID for the whole.
+            uuid_begins = first.startswith("GPU-") and pynvml.nvmlDeviceGetUUID(gpu).startswith(first)
+            if first == str(index) or uuid_begins:
+                return pynvml, gpu, str(pynvml.nvmlDeviceGetName(gpu))
+    except pynvml.NVMLError:  # no driver, or no such GPU
+        pass
+    return pynvml, None, None

@@ -145,6 +145,8 @@ def _in_folder(setup: EngineSetup, part: str, source: Source, folder: Path) -> L
             f"No weights for {setup.model_id}: there is no folder {path}. "
             f"Put a checkpoint of {source.hub_id} there, {choice}"
         )
+    if source.files:
+        return Located(layout.check_files(path, source.files))
     variant = layout.variant_in(path, source.layout, source.variant)
     if source.layout == layout.PIPELINE_LAYOUT:
         return Located(layout.check_pipeline(path, variant, _others(setup, part)), variant)

@@ -1,6 +1,7 @@
 """Repositories on the Hugging Face hub: fetched by command, found in its cache, never both.
 
-Only safetensors files and configuration are fetched, at a pinned commit.
+Only safetensors files and configuration are fetched, at a pinned commit, or what a card lists
+file by file.
 """
 
 from __future__ import annotations
@@ -25,13 +26,17 @@ def cached(model_id: str, source: HubSource, without: Collection[str]) -> Path:
 
     is_pipeline = source.layout == layout.PIPELINE_LAYOUT
     file = layout.INDEX if is_pipeline else layout.CONFIG
+    if source.files:
+        file = source.files[0]
     found = try_to_load_from_cache(source.hub_id, file, revision=source.revision)
     if not isinstance(found, str):
         raise WeightsMissing(
             f"The weights of {model_id} ({source.hub_id} at {source.revision}) are not in the "
             f"hub's cache. Fetch them with `farm models pull {model_id}`."
         )
-    path = Path(found).parent
+    path = Path(found).parents[file.count("/")]
+    if source.files:
+        return layout.check_files(path, source.files)
     if is_pipeline:
         return layout.check_pipeline(path, source.variant, without)
     return layout.check_model(path, source.variant)
@@ -61,6 +66,8 @@ def fetch(model_id: str, source: HubSource, without: Collection[str]) -> Path:
             index = hf_hub_download(source.hub_id, layout.INDEX, revision=source.revision)
             folders = [part for part, _ in layout.parts(Path(index).parent) if part not in without]
             wanted = layout.pipeline_patterns(folders, source.variant)
+        if source.files:
+            wanted = list(source.files)
         snapshot_download(source.hub_id, revision=source.revision, allow_patterns=wanted)
     except GatedRepoError as error:
         raise SetupError(

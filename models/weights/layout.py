@@ -1,7 +1,7 @@
 """What a checkpoint's folder holds: its parts, which files each needs, and what to fetch.
 
 A ``pipeline`` is diffusers' layout, an index and one folder a part; a ``model`` is one such
-part, or a transformers checkpoint, on its own.
+part, or a transformers checkpoint, on its own; ``files`` is neither: a list of paths.
 """
 
 from __future__ import annotations
@@ -57,6 +57,17 @@ def check_model(path: Path, variant: str | None) -> Path:
     _need(path / CONFIG)
     for file in _weight_files(path, variant):
         _need(file)
+    return path
+
+
+def check_files(path: Path, files: Iterable[str]) -> Path:
+    """The folder itself, once every file that its card lists is there.
+
+    Raises:
+        WeightsMissing: naming the first that is missing.
+    """
+    for file in files:
+        _need(path / file)
     return path
 
 

@@ -22,6 +22,7 @@ class Repository:
     revision: str = REVISION
     layout: str = "pipeline"
     variant: str | None = None
+    files: tuple[str, ...] = ()
     only_with: Mapping[str, str] = field(default_factory=dict)
 
 

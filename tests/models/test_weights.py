@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
+from pydantic import ValidationError
 
 import models.tiny.sdxl
-from farm.catalog import FileSource, built_in_catalog
+from farm.catalog import FileSource, HubSource, built_in_catalog
 from farm.errors import SetupError, WeightsMissing
 from models import registry, weights
 from models.weights import layout
@@ -285,6 +288,58 @@ def test_a_repository_that_is_no_pipeline_lies_in_a_folder_of_its_own(
     (found.path / "config.json").unlink()
     with pytest.raises(WeightsMissing, match=r"config\.json is missing"):
         locate(card, str(tmp_path), tmp_path, "detector")
+
+
+LISTED = Repository("someone/song", layout="files", files=("state.bin", "deep/down/net.bin"))
+
+
+def test_listed_files_are_all_that_is_looked_for_in_a_folder(tmp_path: Path) -> None:
+    card = Card("singer", {"music": LISTED})
+    where = tmp_path / "singer" / "music"
+    with pytest.raises(WeightsMissing, match=rf"no folder {where}. Put a checkpoint of someone"):
+        locate(card, str(tmp_path), tmp_path, "music")
+    (where / "deep" / "down").mkdir(parents=True)
+    (where / "state.bin").touch()
+    with pytest.raises(WeightsMissing, match=rf"{where}/deep/down/net\.bin is missing"):
+        locate(card, str(tmp_path), tmp_path, "music")
+    (where / "deep" / "down" / "net.bin").touch()
+    assert locate(card, str(tmp_path), tmp_path, "music") == weights.Located(where)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("files", [LISTED.files, LISTED.files[::-1]])
+def test_listed_files_are_found_in_the_hubs_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    card = Card("singer", {"music": dataclasses.replace(LISTED, files=files)})
+    with pytest.raises(WeightsMissing, match="farm models pull singer"):
+        locate(card, "hub", tmp_path, "music")
+    for file in LISTED.files:
+        (tmp_path / "song" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "song" / file).touch()
+    cached(tmp_path / "hub", "someone/song", tmp_path / "song")
+    found = locate(card, "hub", tmp_path, "music").path
+    assert all((found / file).is_file() for file in LISTED.files)
+    (found / files[1]).unlink()
+    with pytest.raises(WeightsMissing, match=f"{files[1]} is missing"):
+        locate(card, "hub", tmp_path, "music")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"layout": "files"},
+        {"files": ["state.bin"]},
+        {"layout": "files", "files": ["state.bin"], "variant": "fp16"},
+        {"layout": "files", "files": ["../state.bin"]},
+        {"layout": "files", "files": ["/state.bin"]},
+        {"layout": "files", "files": ["*.bin"]},
+    ],
+)
+def test_a_card_lists_plain_paths_or_none(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        HubSource.model_validate({"hub_id": "someone/song", "revision": REVISION, **wrong})
 
 
 def test_only_the_parts_that_the_options_ask_for_are_checked(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from models.weights import layout
-from tests.models.hub import Card, hub
+from tests.models.hub import Card, Repository, hub
 from tests.models.test_weights import WITH_VAE, as_fp16, tiny
 
 __all__ = ["tiny"]
@@ -55,6 +55,21 @@ def test_pull_fetches_one_precision_and_nothing_else(tmp_path: Path, tiny: Path)
     unwanted |= {file for file in offered if file.startswith("vae/")}
     assert got == offered - unwanted
     assert layout.check_pipeline(path, "fp16", ("vae",)) == path
+
+
+def test_pull_fetches_listed_files_and_nothing_else(tmp_path: Path) -> None:
+    offered = ("state.bin", "other.bin", "deep/net.bin", "deep/config.json", "config.json")
+    for name in offered:
+        (tmp_path / "published" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "published" / name).write_text(name)
+    wanted = ("deep/net.bin", "state.bin")
+    card = Card("singer", {"music": Repository("someone/song", layout="files", files=wanted)})
+    with hub({"someone/song": tmp_path / "published"}) as url:
+        done = pull(url, tmp_path / "home", card)
+    path = Path(done.stdout.strip())
+    got = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+    assert got == set(wanted), (done.stdout, done.stderr)
+    assert (path / "deep" / "net.bin").read_text() == "deep/net.bin"
 
 
 def test_pull_says_how_to_pass_a_licence_gate(tmp_path: Path, tiny: Path) -> None:
