@@ -9,20 +9,17 @@ sentence, so that nobody learns from it what listens where.
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from urllib.parse import urljoin
 
 import httpcore2
 
 from farm.errors import InputUnavailable, TooLarge
-from farm.intake.addresses import Address, why_not_public, why_refused
+from farm.intake.addresses import Address, why_not_public
+from farm.intake.lookup import Lookups, NoAddress, Resolve, system_addresses
 from farm.intake.urls import (
     FetchPolicy,
     Target,
@@ -36,9 +33,6 @@ from farm.intake.wire import HEADER_BYTES_MAX, CheckedNetwork, Deadline, Dial, d
 
 __all__ = ["FetchPolicy", "Fetcher", "check_url", "policy_of"]
 
-Resolve = Callable[[str, int], Sequence[str]]
-"""Every address of (host, port). Raises OSError when there is none, or nobody to ask."""
-
 _log = logging.getLogger(__name__)
 
 _HEADERS = (
@@ -51,11 +45,9 @@ _HEADERS = (
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({502, 503, 504})
 _TRY_AGAIN_AFTER_S = 0.2
-_DIALLED_MAX = 4
 _LOGGED_MAX = 200
 _EXCESS_WAIT_S = 0.05
-# Nothing can interrupt a lookup: one that hangs keeps its thread, and these are all there are.
-_LOOKUPS = threading.BoundedSemaphore(8)
+_LOOKUPS = Lookups(8)
 _NETWORK_ERRORS = (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError)
 
 
@@ -73,12 +65,6 @@ class _Moved:
     """The answer of a hop that sends on to another URL, not yet checked."""
 
     url: str
-
-
-def system_addresses(host: str, port: int) -> Sequence[str]:
-    """What this machine's resolver says. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return [str(item[4][0]) for item in found]
 
 
 class Fetcher:
@@ -109,7 +95,7 @@ class Fetcher:
         """
         try:
             return self._follow(url, field, Deadline(self._policy.timeout_s))
-        except (_Unfetched, UrlRefused, httpcore2.TimeoutException) as error:
+        except (_Unfetched, NoAddress, UrlRefused, httpcore2.TimeoutException) as error:
             # Some of it was written by whoever answered.
             _log.info("%s was not fetched: %s", field, str(error)[:_LOGGED_MAX])
             told = error.told if isinstance(error, _Unfetched) else ""
@@ -126,54 +112,12 @@ class Fetcher:
             if secure and target.scheme != "https":
                 raise _Unfetched(f"{target.authority}: redirected there from https to http")
             secure = target.scheme == "https"
-            found = self._get(target, self._addresses(target, deadline), field, deadline)
+            addresses = _LOOKUPS.addresses(target, self._policy.allow, self._resolve, deadline)
+            found = self._get(target, addresses, field, deadline)
             if isinstance(found, bytes):
                 return found
             url = found.url
         raise _Unfetched(f"{target.authority}: more than {self._policy.redirects_max} redirects")
-
-    def _addresses(self, target: Target, deadline: Deadline) -> Sequence[Address]:
-        """Where a target lies, every address checked: one that is refused refuses all."""
-        if target.address is not None:
-            return (target.address,)
-        answers = self._looked_up(target, deadline)
-        try:
-            found = tuple(dict.fromkeys(ip_address(answer) for answer in answers))
-        except ValueError as error:
-            raise _Unfetched(f"{target.host}: the resolver gave no address") from error
-        if not found:
-            raise _Unfetched(f"{target.host}: has no address")
-        trusts = self._policy.allow
-        if not any(trust.covers_name(target.host, target.port) for trust in trusts):
-            for address in found:
-                if reason := why_refused(address, target.port, trusts):
-                    raise _Unfetched(f"{target.host}: {reason}")
-        return found[:_DIALLED_MAX]
-
-    def _looked_up(self, target: Target, deadline: Deadline) -> Sequence[str]:
-        """The resolver's answer, asked once, in a thread that is left behind when it hangs."""
-        answer: Future[Sequence[str]] = Future()
-
-        def look_up() -> None:
-            try:
-                answer.set_result(self._resolve(target.host, target.port))
-            except (OSError, ValueError) as error:
-                answer.set_exception(error)
-            finally:
-                _LOOKUPS.release()
-
-        if not _LOOKUPS.acquire(timeout=deadline.left_s()):
-            raise _Unfetched(f"{target.host}: too many names are being looked up")
-        try:
-            threading.Thread(target=look_up, name="farm-lookup", daemon=True).start()
-        except RuntimeError as error:
-            _LOOKUPS.release()
-            raise _Unfetched(f"{target.host}: no thread to look it up in") from error
-        try:
-            return answer.result(deadline.left_s())
-        except (OSError, ValueError) as error:
-            # A lookup that takes too long is a TimeoutError, which is an OSError.
-            raise _Unfetched(f"{target.host}: was not looked up: {error}") from error
 
     def _get(
         self, target: Target, addresses: Sequence[Address], field: str, deadline: Deadline

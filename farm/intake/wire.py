@@ -43,6 +43,10 @@ class Deadline:
             raise httpcore2.ReadTimeout("the time for the whole fetch is over")
         return left
 
+    def shorten(self, seconds: float) -> None:
+        """Leave at most so many seconds from now."""
+        self._at = min(self._at, time.monotonic() + seconds)
+
 
 class CheckedNetwork(httpcore2.NetworkBackend):
     """A network of one host, for one request. Not safe to share between threads.
