@@ -22,6 +22,7 @@ from farm.errors import NotFound, StorageUnavailable
 from farm.messages import Ring
 from farm.storage import Storage
 from farm.types import Artifact, Claim, Picture, RemotePicture, RunRequest, StoredOutput
+from farm.webhooks import outbox
 
 ATTEMPT = 0
 """Inputs lie where the outputs of an attempt before the first would."""
@@ -191,9 +192,11 @@ def _end_sql(condition: str) -> str:
     WITH job AS (
         UPDATE jobs SET state = 'failed', finished_at = now(), error_code = :code,
             error_message = :message, fetch_until = NULL
-        WHERE id = :id AND state = 'queued' AND NOT ready {condition} RETURNING id
+        WHERE id = :id AND state = 'queued' AND NOT ready {condition}
+        RETURNING {outbox.JOB}
     )
     {ledger.RELEASE}
+    {outbox.TELL}
     SELECT id FROM job
     """
 

@@ -1,4 +1,4 @@
-"""The way out: a job's end, its money, in one statement. Also the reaper's and the canceller's.
+"""The way out: a job's end, its money, its webhooks, in one statement. The reaper's as well.
 
 ``succeed`` charges, everything else releases, and both name the attempt: a worker whose job
 was taken over, cancelled or already settled matches no row and changes nothing. That makes
@@ -23,6 +23,7 @@ from farm.errors import DatabaseUnavailable, NotFound, OutOfMemory
 from farm.jobs import DEATHS_MAX
 from farm.messages import Ring
 from farm.types import Claim, JobState, StoredOutput
+from farm.webhooks import outbox
 
 T = TypeVar("T")
 
@@ -212,15 +213,16 @@ def _patiently(work: Callable[[], T], patience_s: float) -> T:
 
 
 def _end_sql(state: str, condition: str, *, code: str = ":code") -> str:
-    """End one job without success: its state and its hold in one statement."""
+    """End one job without success: its state, its hold and its webhooks in one statement."""
     return f"""
     WITH job AS (
         UPDATE jobs SET state = '{state}', finished_at = now(), lease_until = NULL,
             error_code = {code}, error_message = :message,
             deaths = deaths + CASE WHEN state = 'running' AND lease_until < now() THEN 1 ELSE 0 END
-        WHERE id = :id AND {condition} RETURNING id
+        WHERE id = :id AND {condition} RETURNING {outbox.JOB}
     )
     {ledger.RELEASE}
+    {outbox.TELL}
     SELECT id FROM job
     """
 
@@ -234,9 +236,11 @@ _SUCCEED = text(
             processing_ms = :processing_ms, output_key = :key, output_path = :path,
             output_sha256 = :sha256, output_bytes = :bytes, output_type = :type,
             output_expires_at = now() + :ttl_s * interval '1 second'
-        WHERE id = :id AND attempt = :attempt AND state = 'running' RETURNING id
+        WHERE id = :id AND attempt = :attempt AND state = 'running'
+        RETURNING {outbox.JOB}
     )
     {ledger.CHARGE}
+    {outbox.TELL}
     SELECT id FROM job
     """
 )
@@ -285,9 +289,10 @@ _CANCEL = text(
             error_code = 'cancelled', error_message = 'The job was cancelled.'
         WHERE id = :id AND state IN ('queued', 'running')
           AND (CAST(:account AS uuid) IS NULL OR account_id = :account)
-        RETURNING id
+        RETURNING {outbox.JOB}
     )
     {ledger.RELEASE}
+    {outbox.TELL}
     SELECT id FROM job
     """
 )

@@ -48,6 +48,7 @@ from farm.types import (
     Principal,
     RemotePicture,
 )
+from farm.webhooks.plans import require_webhooks
 
 _TEXT_PARAMS = ("prompt", "negative_prompt")
 
@@ -100,7 +101,7 @@ def submit(
         InvalidRequest: the model is not sold on this storefront.
         StorageUnavailable: a picture could not be stored; nothing was written.
         InsufficientCredits: the price does not fit into what is available.
-        Forbidden: the account is blocked.
+        Forbidden: the account is blocked, or its plan has no webhooks and one is asked for.
         Unauthenticated: the key was revoked a moment ago.
         IdempotencyMismatch: the key was used with another body within a day.
         IdempotencyInFlight: the first request with this key is still being written.
@@ -209,6 +210,8 @@ def _job_values(
     shop = catalog.storefronts[principal.storefront]
     if card is None:
         raise InvalidRequest([FieldError("model", f"{request.model!r} is not a model here.")])
+    if request.webhook_url is not None:
+        require_webhooks(shop, principal.plan)
     price = pricing.quote(shop, card.id, request.params)
     params = dict(request.params)
     for name, spec in card.params.items():
@@ -229,6 +232,7 @@ def _job_values(
         "warnings": json.dumps(request.warnings),
         "price": price.tenths,
         "price_rule": price.rule,
+        "webhook_url": request.webhook_url,
     }
 
 

@@ -6,6 +6,7 @@ from sqlalchemy import text
 
 from farm import inputs, ledger
 from farm.prepared import Prepared
+from farm.webhooks import outbox
 
 IDEMPOTENCY_HOURS = 24
 
@@ -30,11 +31,12 @@ def _submit_sql(*, once: bool, with_inputs: bool) -> str:
     )
     , job AS (
         INSERT INTO jobs (id, account_id, storefront, model, operation, queue, priority,
-                          params, shape, warnings, price, price_rule, rung_at
+                          params, shape, warnings, price, price_rule, webhook_url,
+                          rung_at
                           {", ready" if with_inputs else ""})
         SELECT :id, account.id, :storefront, :model, :operation, :queue, :priority,
                CAST(:params AS jsonb), :shape, CAST(:warnings AS jsonb), :price, :price_rule,
-               now()
+               :webhook_url, now()
                {", :ready" if with_inputs else ""}
         FROM account
         RETURNING id, account_id, created_at
@@ -77,9 +79,10 @@ BLOCK = text(
     WITH job AS (
         UPDATE jobs SET state = 'blocked', finished_at = now(), error_code = 'prompt_refused',
             error_message = :message
-        WHERE id = :id AND state = 'queued' RETURNING id
+        WHERE id = :id AND state = 'queued' RETURNING {outbox.JOB}
     )
     {ledger.RELEASE}
+    {outbox.TELL}
     SELECT id FROM job
     """
 )

@@ -104,6 +104,8 @@ jobs = Table(
     _time("finished_at"),
     # Of a job that was cancelled while it ran: when its worker had stopped.
     _time("freed_at"),
+    # Who is told of its end, besides the account's endpoints.
+    Column("webhook_url", Text),
     # What decides how long it takes: jobs of one model and shape are measured together.
     Column("shape", Text, nullable=False, server_default=""),
     Column("settled_attempt", SmallInteger),
@@ -189,6 +191,86 @@ nodes = Table(
     _time("job_started_at"),
     _time("started_at", nullable=False),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=_now),
+)
+
+# Whom an account has told of its jobs' ends. Without a URL it is the account's default: its
+# secret signs what goes to the URLs that came with submits. `since` is when the set of events
+# that it is told of last changed.
+#
+# Secrets are kept as they are, because every message is signed anew: whoever can read this
+# table, or a backup of it, can sign as the farm. They leave it when the endpoint is deleted.
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("account_id", UUID, ForeignKey("accounts.id"), nullable=False),
+    Column("url", Text),
+    Column("events", ARRAY(Text)),
+    Column("enabled", Boolean, nullable=False, server_default="true"),
+    Column("disabled_reason", Text),
+    Column("secret", Text),
+    Column("previous_secret", Text),
+    _time("previous_until"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("since", DateTime(timezone=True), nullable=False, server_default=_now),
+    _time("deleted_at"),
+)
+
+# One message to one endpoint or URL. Its id is the webhook-id, the same in every try.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("account_id", UUID, nullable=False),
+    Column("endpoint_id", UUID, ForeignKey("webhook_endpoints.id")),
+    Column("job_id", UUID, ForeignKey("jobs.id")),
+    Column("url", Text),
+    # What is slow or dead as one: the endpoint, or the origin of a submit's URL.
+    Column("target", UUID, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="scheduled"),
+    # The fence of a sender's lease, which only rises; and the tries of this round.
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("tries", SmallInteger, nullable=False, server_default="0"),
+    Column("next_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    _time("lease_until"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    _time("ended_at"),
+)
+
+webhook_tries = Table(
+    "webhook_tries",
+    metadata,
+    Column(
+        "delivery_id",
+        UUID,
+        ForeignKey("webhook_deliveries.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("attempt", Integer, primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("status", SmallInteger),
+    Column("error", Text),
+    Column("milliseconds", Integer, nullable=False),
+)
+
+# Targets whose last try failed: they get one message at a time until one arrives.
+webhook_troubles = Table(
+    "webhook_troubles",
+    metadata,
+    Column("target", UUID, primary_key=True),
+    Column("failures", Integer, nullable=False, server_default="1"),
+    Column("since", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("last_at", DateTime(timezone=True), nullable=False, server_default=_now),
+)
+
+# Work that one process at a time does, for as long as it says that it is alive.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", UUID, nullable=False),
+    _time("until", nullable=False),
 )
 
 # What operators want to know about the last audit, and Prometheus scrapes.
