@@ -15,8 +15,6 @@ from api.docs import Answers
 from api.replies import json_reply
 from api.request import current_request
 from api.runtime import Runtime
-from api.typical import TypicalSeconds
-from farm import views
 from farm.catalog import Catalog, InputSpec, ModelCard, ParamSpec, Price
 from farm.errors import NotFound
 
@@ -69,13 +67,11 @@ def blueprint(
     """
     routes = Blueprint("models", __name__)
     catalog, weights = runtime.services.catalog, runtime.settings.weights
-    db = runtime.services.db
-    typical = TypicalSeconds(lambda: views.typical_seconds(db))
 
     def list_for_caller() -> dict[str, Any]:
         principal = current_request().principal
         storefront = principal.storefront if principal else public_storefront
-        return encode_models(catalog, storefront, weights, typical.by_model())
+        return encode_models(catalog, storefront, weights, runtime.typical.by_model())
 
     @needs(Access.PUBLIC)
     def list_models() -> Response:

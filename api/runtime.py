@@ -10,6 +10,8 @@ from flask_limiter import Limiter
 from api import limits
 from api.log import AccessLog
 from api.rates import Leases
+from api.typical import TypicalSeconds
+from farm import views
 from farm.broker import make_celery
 from farm.config import Settings
 from farm.dispatch import Dispatcher
@@ -34,6 +36,7 @@ class Runtime:
     access_log: AccessLog
     pictures: PictureReader
     fetch_policy: FetchPolicy
+    typical: TypicalSeconds
 
     @property
     def settings(self) -> Settings:
@@ -67,4 +70,5 @@ def build_runtime(settings: Settings) -> Runtime:
         access_log=AccessLog(settings.log_level),
         pictures=PictureReader(),
         fetch_policy=policy_of(settings),
+        typical=TypicalSeconds(lambda: views.typical_seconds(services.db)),
     )
