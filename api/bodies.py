@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from api.request import FarmRequest
-from farm.errors import FieldError, InvalidRequest, Malformed, TooLarge
+from farm.errors import FieldError, InvalidRequest, Malformed, StorageUnavailable, TooLarge
 from farm.parameters import type_name
 
-_PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 64 * 1024
+_IN_MEMORY_BYTES = 512 * 1024
 
 
 def read_object(request: FarmRequest, bytes_max: int) -> dict[str, Any]:
@@ -22,10 +28,67 @@ def read_object(request: FarmRequest, bytes_max: int) -> dict[str, Any]:
         InvalidRequest: a field appears more than once.
         TooLarge: more than ``bytes_max``.
     """
-    if not is_json(request):
-        given = f"not {request.mimetype[:80]}" if request.mimetype else "which is missing"
-        raise Malformed(f"Send the body as JSON with Content-Type: application/json, {given}.")
-    data = _read(request, bytes_max)
+    _check_type(request)
+    return parse_object(_read(request, bytes_max))
+
+
+@contextmanager
+def put_aside(request: FarmRequest, bytes_max: int) -> Iterator[IO[bytes]]:
+    """A large JSON body as a file that is gone when the block ends, for :func:`parse_object`.
+
+    So many of them may come in at once, and few be in memory.
+
+    Raises:
+        Malformed: no body, another content type, cut off.
+        TooLarge: more than ``bytes_max``.
+        StorageUnavailable: there is no room for it.
+    """
+    _check_type(request)
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
+        for piece in pieces(request, bytes_max, "Send a JSON object."):
+            try:
+                file.write(piece)
+            except OSError as error:
+                raise StorageUnavailable(
+                    "The upload could not be kept. Nothing was charged. Try again in a moment."
+                ) from error
+        file.seek(0)
+        yield file
+
+
+def pieces(request: FarmRequest, bytes_max: int, advice: str) -> Iterator[bytes]:
+    """The body piece by piece.
+
+    Args:
+        advice: what is said to whoever sends no body.
+
+    Raises:
+        Malformed: there is none, or not all of it came.
+        TooLarge: more than ``bytes_max``.
+    """
+    # One more than allowed: Werkzeug would refuse a chunked body that just fits.
+    request.max_content_length = bytes_max + 1
+    seen = 0
+    try:
+        stream = request.stream
+        while piece := stream.read(PIECE_BYTES):
+            seen += len(piece)
+            if seen > bytes_max:
+                raise TooLarge(bytes_max)
+            yield piece
+    except RequestEntityTooLarge as error:
+        raise TooLarge(bytes_max) from error
+    except ClientDisconnected as error:
+        raise Malformed("The body broke off before its end, or its chunks are damaged.") from error
+    announced = request.content_length
+    if announced is not None and announced != seen:
+        raise Malformed(f"The body ended after {seen:,} of {announced:,} bytes.")
+    if not seen:
+        raise Malformed(f"The request has no body. {advice}")
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """A body's bytes as a JSON object; raises as :func:`read_object` does."""
     try:
         body = _DECODER.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -48,6 +111,12 @@ def read_object(request: FarmRequest, bytes_max: int) -> dict[str, Any]:
 def is_json(request: FarmRequest) -> bool:
     """Whether the body is said to be JSON."""
     return request.mimetype == "application/json" or request.mimetype.endswith("+json")
+
+
+def _check_type(request: FarmRequest) -> None:
+    if not is_json(request):
+        given = f"not {request.mimetype[:80]}" if request.mimetype else "which is missing"
+        raise Malformed(f"Send the body as JSON with Content-Type: application/json, {given}.")
 
 
 def _read(request: FarmRequest, bytes_max: int) -> bytes:
@@ -79,7 +148,7 @@ def finish_reading(request: FarmRequest, bytes_max: int, until: float) -> None:
         return
     stream, left = request.environ["wsgi.input"], bytes_max
     try:
-        while left > 0 and time.monotonic() < until and (piece := stream.read(_PIECE_BYTES)):
+        while left > 0 and time.monotonic() < until and (piece := stream.read(PIECE_BYTES)):
             left -= len(piece)
     except (OSError, ValueError):
         # The client is gone, or sends no body that can be read: it has no use for an answer.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -17,6 +17,7 @@ from typing import IO, Any
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
+from api.bodies import PIECE_BYTES, pieces
 from api.request import FarmRequest
 from farm.errors import Malformed, StorageUnavailable, TooLarge
 
@@ -25,7 +26,6 @@ PARTS_MAX = 20
 TEXT_BYTES_MAX = 8192
 """Room for the longest prompt there is, 2,000 characters of four bytes each."""
 
-_PIECE_BYTES = 64 * 1024
 _HEADERS_BYTES_MAX = 64 * 1024
 _IN_MEMORY_BYTES = 512 * 1024
 _BOUNDARY_MAX = 200
@@ -83,10 +83,10 @@ def read_form(
         TooLarge: the body, or one of the wanted files.
         StorageUnavailable: there is no room for the files.
     """
-    decoder = MultipartDecoder(_boundary(request), _PIECE_BYTES + _HEADERS_BYTES_MAX)
+    decoder = MultipartDecoder(_boundary(request), PIECE_BYTES + _HEADERS_BYTES_MAX)
     parts = _Parts(files, keep)
     try:
-        for piece in _pieces(request, bytes_max):
+        for piece in pieces(request, bytes_max, f"Send {FORM}."):
             _decode(decoder, piece, parts)
         _decode(decoder, None, parts)
     except ValueError as error:
@@ -107,22 +107,6 @@ def _boundary(request: FarmRequest) -> bytes:
     if len(boundary) > _BOUNDARY_MAX or not (boundary.isascii() and boundary.isprintable()):
         raise Malformed(f"The boundary of the {FORM} body cannot be one.")
     return boundary.encode("ascii")
-
-
-def _pieces(request: FarmRequest, bytes_max: int) -> Iterator[bytes]:
-    # One more than allowed: Werkzeug would refuse a chunked body that just fits.
-    request.max_content_length = bytes_max + 1
-    stream, seen = request.stream, 0
-    while piece := stream.read(_PIECE_BYTES):
-        seen += len(piece)
-        if seen > bytes_max:
-            raise TooLarge(bytes_max)
-        yield piece
-    announced = request.content_length
-    if announced is not None and announced != seen:
-        raise Malformed(f"The body ended after {seen:,} of {announced:,} bytes.")
-    if not seen:
-        raise Malformed(f"The request has no body. Send {FORM}.")
 
 
 def _decode(decoder: MultipartDecoder, piece: bytes | None, parts: _Parts) -> None:
