@@ -16,6 +16,7 @@ from api.storefronts.pixelapi import translate, wire
 from api.storefronts.pixelapi.accept import accept
 from api.storefronts.pixelapi.edit_routes import add_edits
 from api.storefronts.pixelapi.ids import GenerationId, GenerationIdConverter
+from api.storefronts.pixelapi.media_routes import add_media
 from farm import views
 
 STOREFRONT = "pixelapi"
@@ -27,6 +28,7 @@ def blueprint(runtime: Runtime, spec: SpecTree) -> Blueprint:
     routes.record(_know_ids)
     _add_images(routes, runtime, spec)
     add_edits(routes, runtime, spec, STOREFRONT)
+    add_media(routes, runtime, spec, STOREFRONT)
     _add_account(routes, runtime, spec)
     return routes
 

@@ -25,6 +25,8 @@ from farm.submit import Submission
 from farm.types import CREDIT_TENTHS, JobRequest, JobState
 from farm.views import JobView
 
+_BY_MODEL = ("generate", "audio", "video")
+"""Operations with a choice of models: the model says what was done."""
 _OLD_CLIENT = "pixelapi-python/0.2."
 
 STATUS = {
@@ -54,13 +56,16 @@ def statuses_for(user_agent: str) -> Mapping[JobState, str]:
     return _OLD_STATUS if user_agent.startswith(_OLD_CLIENT) else STATUS
 
 
-def decode_generate(body: Mapping[str, Any], catalog: Catalog, storefront: str) -> JobRequest:
-    """The body of ``POST /v1/image/generate`` as a job.
+def decode_generate(
+    body: Mapping[str, Any], catalog: Catalog, storefront: str, operation: str = "generate"
+) -> JobRequest:
+    """The body of ``POST /v1/image/generate`` as a job, or of another operation's that has a
+    choice of models.
 
     Raises:
         InvalidRequest: naming every field that is missing, of the wrong type or out of range.
     """
-    card = _card(body.get("model"), catalog, storefront, "generate")
+    card = _card(body.get("model"), catalog, storefront, operation)
     given = {name: body[name] for name in card.params if name in body}
     params, warnings = resolve(card, given)
     known = ("model", *card.params)
@@ -189,7 +194,7 @@ def _whole(text: str | None, name: str, default: int, most: int, problems: list[
 
 
 def _kind(model: str, operation: str) -> dict[str, str]:
-    return {"model": model} if operation == "generate" else {"operation": operation}
+    return {"model": model} if operation in _BY_MODEL else {"operation": operation}
 
 
 def _output_url(job: JobView, signer: UrlSigner, public_url: str) -> str | None:

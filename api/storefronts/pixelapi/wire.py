@@ -7,6 +7,7 @@ the two against each other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Literal
@@ -17,36 +18,47 @@ from farm.catalog import Catalog, ModelCard, ParamSpec
 
 # No NUL, which PostgreSQL cannot store; where text is required, something beside whitespace.
 _NO_NUL = r"^[^\x00]*$"
-_NOT_BLANK = r"^[^\x00]*[^\s\x00\x1c-\x1f][^\x00]*$"
+_SEEN = r"[^\s\x00\x1c-\x1f]"
+_NOT_BLANK = rf"^[^\x00]*{_SEEN}[^\x00]*$"
 
+_THINGS = {"generate": "image", "audio": "audio", "video": "video"}
+"""What each operation that has a choice of models makes."""
 
-_EXAMPLE: dict[str, Any] = {
-    "model": "sdxl",
-    "prompt": "a lighthouse in a storm",
-    "width": 768,
-    "seed": 7,
+_EXAMPLES: Mapping[str, dict[str, Any]] = {
+    "generate": {
+        "model": "sdxl",
+        "prompt": "a lighthouse in a storm",
+        "width": 768,
+        "seed": 7,
+    },
+    "audio": {"prompt": "a calm piano over soft rain", "duration": 10},
+    "video": {"prompt": "waves that roll onto a beach at dawn", "duration": 2, "seed": 7},
 }
 
 
-def generate_request(catalog: Catalog, storefront: str) -> type[BaseModel]:
-    """The body of ``POST /v1/image/generate``: one variant for each model sold."""
-    default = catalog.storefronts[storefront].default_model["generate"]
-    cards = list(catalog.offered(storefront, "generate"))
-    variants = [_variant(card, is_default=card.id == default) for card in cards]
+def generate_request(
+    catalog: Catalog, storefront: str, operation: str = "generate"
+) -> type[BaseModel]:
+    """The body of ``POST /v1/image/generate``, or of another operation's that has a choice of
+    models: one variant for each model sold."""
+    default = catalog.storefronts[storefront].default_model[operation]
+    cards = list(catalog.offered(storefront, operation))
+    thing = _THINGS[operation]
+    variants = [_variant(card, thing, is_default=card.id == default) for card in cards]
     union: Any = reduce(or_, variants)
-    config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
-    body = {"__doc__": "An image to generate.", "model_config": config}
-    return type("GenerateImage", (RootModel[union],), body)
+    config = ConfigDict(json_schema_extra={"examples": [_EXAMPLES[operation]]})
+    body = {"__doc__": f"The {thing} to generate.", "model_config": config}
+    return type(f"Generate{thing.title()}", (RootModel[union],), body)
 
 
-def _variant(card: ModelCard, *, is_default: bool) -> type[BaseModel]:
+def _variant(card: ModelCard, thing: str, *, is_default: bool) -> type[BaseModel]:
     names: Any = Literal.__getitem__((card.id, *card.aliases))
     model: Any = (names | None, None) if is_default else (names, ...)
     fields = {name: param_field(card, name, spec) for name, spec in card.params.items()}
     made: type[BaseModel] = create_model(
         f"Generate.{card.id}",
         __config__=ConfigDict(title=card.title, extra="ignore"),
-        __doc__=f"An image by {card.title}.",
+        __doc__=f"{thing.capitalize()} by {card.title}.",
         model=model,
         **fields,
     )
@@ -58,11 +70,14 @@ def param_field(card: ModelCard, name: str, spec: ParamSpec, *, nullable: bool =
     note = f"Accepted and not used by {card.id}." if spec.unused else None
     if spec.drawn:
         note = "Drawn by the farm where absent."
-    if spec.kind == "text":
-        bounds: dict[str, Any] = {"max_length": int(spec.max), "pattern": _NO_NUL}
+    if spec.kind == "choice":
+        bounds: dict[str, Any] = {}
+        kind: Any = Literal.__getitem__(spec.choices)
+    elif spec.kind == "text":
+        bounds = {"max_length": int(spec.max), "pattern": _NO_NUL}
         if spec.min:
-            bounds |= {"min_length": int(spec.min), "pattern": _NOT_BLANK}
-        kind: Any = str
+            bounds |= {"min_length": int(spec.min), "pattern": _at_least(int(spec.min))}
+        kind = str
     else:
         kind = int if spec.kind == "integer" else float
         bounds = {"ge": kind(spec.min), "le": kind(spec.max)}
@@ -71,6 +86,13 @@ def param_field(card: ModelCard, name: str, spec: ParamSpec, *, nullable: bool =
         return (checked, Field(description=note))
     kind = checked | None if nullable else checked
     return (kind, Field(default=spec.default, description=note))
+
+
+def _at_least(length: int) -> str:
+    """Text of so many characters, the whitespace around it not counted."""
+    if length <= 1:
+        return _NOT_BLANK
+    return rf"^[^\x00]*{_SEEN}[^\x00]{{{length - 2},}}{_SEEN}[^\x00]*$"
 
 
 class SubmitHeaders(BaseModel):
