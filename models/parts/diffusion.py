@@ -19,6 +19,7 @@ VAE = "vae"
 TILE_SIDE = 1024
 """Pictures longer than this on a side are decoded in overlapping tiles of this many pixels,
 which keeps the decoder's memory at that of the usual size."""
+_LOCAL = {"use_safetensors": True, "local_files_only": True}
 
 
 class Diffusion:
@@ -67,18 +68,24 @@ class Diffusion:
             warm_up()
 
     def paint(self, on_step: OnStep, steps: int, **arguments: Any) -> Image.Image:
-        """Run the pipeline for this many inference steps; ``on_step`` is called after each."""
+        """One picture; see :meth:`denoise`."""
+        image: Image.Image = self.denoise(on_step, steps, **arguments).images[0]
+        return image
+
+    def denoise(self, on_step: OnStep, steps: int, **arguments: Any) -> Any:
+        """Run the pipeline for this many inference steps; ``on_step`` is called after each.
+
+        Returns what the pipeline returns.
+        """
 
         def after_step(_: Any, index: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             on_step(index + 1, steps)
             return tensors
 
         with numpy_copy_warning_ignored(), self._stance():
-            result = self.pipeline(
+            return self.pipeline(
                 num_inference_steps=steps, callback_on_step_end=after_step, **arguments
             )
-        image: Image.Image = result.images[0]
-        return image
 
 
 def open_pipeline(
@@ -93,16 +100,31 @@ def open_pipeline(
         WeightsMissing: the files are not there, or not whole.
     """
     quieten()
-    found = weights.locate(setup, weights.PIPELINE)
     dtype = torch.float32 if device == CPU else gpu_dtype
-    local = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     parts: dict[str, Any] = {}
     if VAE in setup.sources:
         vae = weights.locate(setup, VAE)
+        local = {"dtype": dtype, **_LOCAL}
         parts[VAE] = AutoencoderKL.from_pretrained(vae.path, variant=vae.variant, **local)
-    pipeline = kind.from_pretrained(found.path, variant=found.variant, **local, **options, **parts)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = read_pipeline(setup, kind, dtype, **options, **parts)
     pipeline.vae.tile_sample_min_size = TILE_SIDE
     pipeline.vae.tile_latent_min_size = TILE_SIDE // pipeline.vae_scale_factor
     pipeline.vae.enable_tiling()
     return Diffusion(pipeline.to(device), device)
+
+
+def read_pipeline(
+    setup: EngineSetup, kind: type[Any], dtype: torch.dtype | dict[str, torch.dtype], **options: Any
+) -> Any:
+    """Read a card's pipeline into main memory, in one precision or in one by part's name (and
+    ``default``).
+
+    Raises:
+        WeightsMissing: the files are not there, or not whole.
+    """
+    quieten()
+    found = weights.locate(setup, weights.PIPELINE)
+    local = {"dtype": dtype, "variant": found.variant, **_LOCAL}
+    pipeline = kind.from_pretrained(found.path, **local, **options)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
