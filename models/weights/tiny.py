@@ -16,6 +16,8 @@ _RECIPES = {
     ("sdxl", "pipeline"): "models.tiny.sdxl",
     ("flux-schnell", "pipeline"): "models.tiny.flux",
     ("replace-background", "pipeline"): "models.tiny.sdxl_inpaint",
+    ("wan2.1", "pipeline"): "models.tiny.sdxl",
+    ("cogvideo-2b", "pipeline"): "models.tiny.sdxl",
 }
 """Module by (model id, part); its ``build(folder)`` writes the checkpoint."""
 

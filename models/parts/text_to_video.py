@@ -1,0 +1,113 @@
+"""What every engine that makes films does around its own pipeline.
+
+Input check, progress, cancel, the finished file, memory and errors are here; an engine file
+holds what is particular to its family.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from farm.errors import EngineFault, FieldError, InvalidRequest
+from farm.types import Artifact, OnStep, RunRequest
+from models.base import EngineSetup, faults
+from models.parts import seeds, video, video_params
+from models.parts.diffusion import Diffusion
+from models.parts.memory import released
+from models.parts.pictures import Pixels
+from models.parts.video_params import Clip
+
+
+class VideoEngine(abc.ABC):
+    """A :class:`models.base.Engine` that makes one MP4 out of words."""
+
+    def __init__(self, setup: EngineSetup) -> None:
+        self._setup = setup
+        self._read = video_params.reader(setup.model_id, setup.options)
+        self._model: Diffusion | None = None
+
+    @property
+    def served_by(self) -> str:
+        """What truly makes the film."""
+        return self._setup.served_by
+
+    @property
+    def resident_bytes(self) -> int:
+        """The device memory that loading took, in bytes; 0 while unloaded."""
+        return self._model.resident_bytes if self._model else 0
+
+    def load(self, device: str) -> None:
+        """See :meth:`models.base.Engine.load`."""
+        if self._model is not None:
+            return
+        try:
+            with faults(self.served_by, "loading", self._setup.interrupts):
+                self._model = self._open(self._setup, device)
+        except BaseException:
+            self.unload()  # half a model must not stay on the device
+            raise
+
+    def run(self, request: RunRequest, on_step: OnStep) -> list[Artifact]:
+        """See :meth:`models.base.Engine.run`. One MP4, of the size, rate and number of frames
+        that :mod:`models.parts.video_params` makes of the request."""
+        if request.operation != "video":
+            raise InvalidRequest([FieldError("operation", "must be video.")])
+        clip = self._read(request.params)
+        if self._model is None:
+            raise EngineFault(f"The {self.served_by} engine was asked to run before it was loaded.")
+        text = {"model": request.model, "seed": clip.seed, "steps": clip.steps}
+        text["job_id"] = request.job_id
+        with faults(self.served_by, "running", self._setup.interrupts):
+            frames = self._frames(self._model, clip, on_step)
+            data = video.mp4(frames, clip.width, clip.height, clip.fps, text)
+        return [Artifact(data, "video/mp4", "video", "mp4", clip.facts)]
+
+    def unload(self) -> None:
+        """See :meth:`models.base.Engine.unload`."""
+        self._model = None
+        released()
+
+    @abc.abstractmethod
+    def _open(self, setup: EngineSetup, device: str) -> Diffusion:
+        """Bring the pipeline onto the device."""
+
+    @abc.abstractmethod
+    def _frames(self, model: Diffusion, clip: Clip, on_step: OnStep) -> Iterator[Pixels]:
+        """Every frame of the clip, of its size; some may be made only as they are asked for."""
+
+
+def filmed(model: Diffusion, clip: Clip, on_step: OnStep, **arguments: Any) -> Iterator[Pixels]:
+    """Run a text-to-video pipeline, one step for each of the clip's, and give its frames.
+
+    ``arguments`` are the pipeline's own, beside words, size, frames, steps and generator. The
+    film stays on the device; a frame at a time is brought from there.
+
+    Raises:
+        RuntimeError: the pipeline made another number of frames than the clip has.
+    """
+    made = model.denoise(
+        on_step,
+        clip.steps,
+        prompt=clip.prompt,
+        negative_prompt=clip.negative_prompt,
+        width=clip.width,
+        height=clip.height,
+        num_frames=clip.frames,
+        generator=seeds.generator(clip.seed),
+        output_type="pt",
+        **arguments,
+    ).frames[0]
+    if len(made) != clip.frames:
+        raise RuntimeError(f"{len(made)} frames came instead of {clip.frames}")
+    return (_pixels(frame) for frame in made)
+
+
+def _pixels(frame: torch.Tensor) -> Pixels:
+    """From colours x height x width, 0 to 1, to height x width x colours, 0 to 255."""
+    levels = (frame.float() * 255).round().clamp(0, 255).to(torch.uint8)
+    pixels: Pixels = levels.permute(1, 2, 0).contiguous().cpu().numpy()
+    return pixels
