@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 
-from farm import accounts, audit, inputs, jobs, retention, settle, submit
+from farm import accounts, audit, inputs, jobs, nodes, retention, settle, submit
 from farm.broker import messages_waiting
 from farm.events import JobEvent
 from farm.types import JobState
@@ -83,6 +83,7 @@ def clean(child: Child) -> int:
         deleted += gone + spent
         if max(gone, spent, forgotten) < BATCH:
             break
+    nodes.forget_silent(db)
     return deleted
 
 
