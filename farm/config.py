@@ -250,6 +250,11 @@ def child_environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **more}
 
 
+def visible_gpus() -> str | None:
+    """Which GPUs this process may use, as CUDA_VISIBLE_DEVICES says; None where it does not."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def make_folder(path: Path) -> Path:
     """Create a folder (0700), or raise SetupError with what is in the way."""
     try:

@@ -315,8 +315,8 @@ def _first_gpu(visible: str | None) -> tuple[Any, Any, str | None]:
         for index in range(pynvml.nvmlDeviceGetCount()):
             gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
             # CUDA takes the beginning of a UUID for the whole.
-            uuid_begins = first.startswith("GPU-") and pynvml.nvmlDeviceGetUUID(gpu).startswith(first)
-            if first == str(index) or uuid_begins:
+            uuid = str(pynvml.nvmlDeviceGetUUID(gpu))
+            if first == str(index) or (first.startswith("GPU-") and uuid.startswith(first)):
                 return pynvml, gpu, str(pynvml.nvmlDeviceGetName(gpu))
     except pynvml.NVMLError:  # no driver, or no such GPU
         pass
