@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery import Celery
+from celery import Celery, signals
 
 from farm.catalog import ModelCard
 from farm.config import Settings
@@ -15,6 +18,7 @@ from farm.services import Services, build_services
 from farm.types import Artifact
 from models import base, registry
 from tasks.drain import Drain
+from tasks.reporter import NodeName, Reporter
 from tasks.residency import GIB, Residency
 
 _INTERRUPTS = (SoftTimeLimitExceeded,)
@@ -34,6 +38,7 @@ class Child:
     drain: Drain
     announcer: Announcer
     cancellations: Cancellations
+    reporter: Reporter
     judge: base.Judge | None = None
 
     def refusal(self, artifact: Artifact) -> str | None:
@@ -48,7 +53,11 @@ class Child:
         return self.judge.refusal(artifact)
 
     def close(self) -> None:
-        """Unload every engine, send what is still to be rung, close every connection."""
+        """Unload every engine, send what is still to be rung, close every connection.
+
+        First of all the node is taken off the list: it serves nobody any more.
+        """
+        self.reporter.close()
         self.residency.clear()
         if self.judge is not None:
             self.judge.unload()
@@ -60,12 +69,24 @@ class Child:
 
 @dataclass(slots=True)
 class ChildSlot:
-    """Where a process's one Child is, built in the process that uses it, never before a fork."""
+    """Where a process's one Child is, built in the process that uses it, never before a fork.
+
+    Before the fork it learns from Celery which worker the process belongs to; in a process of
+    no worker nothing is reported.
+    """
 
     settings: Settings
     celery: Celery
     drain: Drain
     _child: Child | None = field(default=None, init=False)
+    _node: NodeName | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        signals.celeryd_after_setup.connect(self._learn_node, weak=False)
+
+    def _learn_node(self, sender: str, instance: Any, **_: Any) -> None:
+        queues = tuple(instance.app.amqp.queues.consume_from)
+        self._node = NodeName(sender, os.getpid(), queues, time.monotonic())
 
     def open(self) -> Child:
         """This process's Child. Raises SetupError where it cannot run as it is set up."""
@@ -83,8 +104,11 @@ class ChildSlot:
                 self.drain,
                 Announcer(redis_url),
                 Cancellations(redis_url),
+                Reporter(services, residency, self.drain),
                 judge,
             )
+            if self._node is not None:
+                self._child.reporter.start(self._node)
         return self._child
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
         return
     ring = Ring(claim.job_id, claim.queue, claim.priority)
     started = time.monotonic()
-    with Heartbeat(child, claim) as heartbeat:
+    with Heartbeat(child, claim) as heartbeat, child.reporter.running(claim, heartbeat):
         try:
             _run(child, claim, heartbeat)
         except Cancelled as error:

@@ -6,9 +6,10 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from farm.catalog import ModelCard
+from farm.nodes import HeldModel
 from models.base import Engine
 
 GIB = 1 << 30
@@ -22,7 +23,7 @@ class Residency:
     An engine is loaded at its first use. What it needs is its card's ``vram_gb`` (weights and
     working memory) or what it was measured to hold, if that is more; what an idle one needs is
     what it was measured to hold. An engine that alone exceeds the budget is tried all the
-    same: the device knows best. Used by one thread.
+    same: the device knows best. Used by one thread; ``held`` and ``device`` may be read by any.
 
     Args:
         create: makes the engine of a card, not loaded.
@@ -46,6 +47,19 @@ class Residency:
         self._loaded: OrderedDict[str, Engine] = OrderedDict()
         self._measured: dict[str, int] = {}
         self._in_use: set[str] = set()
+        # Each is replaced as a whole and never changed, which is what other threads may read.
+        self._held: Mapping[str, HeldModel] = {}
+        self._picked: str | None = None
+
+    @property
+    def device(self) -> str | None:
+        """Where engines are loaded; None before the first use."""
+        return self._picked
+
+    @property
+    def held(self) -> Mapping[str, HeldModel]:
+        """The loaded models, as of one moment; another object after every load and unload."""
+        return self._held
 
     @property
     def loaded(self) -> tuple[str, ...]:
@@ -59,7 +73,7 @@ class Residency:
         Raises:
             WeightsMissing, ExtraMissing, OutOfMemory, EngineFault: it cannot be loaded.
         """
-        device = self._device()
+        self._picked = device = self._device()
         self._make_room(card, device)
         engine = self._loaded.get(card.id) or self._load(card, device)
         self._loaded.move_to_end(card.id)
@@ -82,6 +96,7 @@ class Residency:
         self._loaded[card.id] = engine
         self._measured[card.id] = size = engine.resident_bytes
         seconds = time.monotonic() - started
+        self._held = {**self._held, card.id: HeldModel(size, round(seconds, 3))}
         _log.info("loaded %s on %s in %.1f s: %.2f GiB", card.id, device, seconds, size / GIB)
         return engine
 
@@ -102,5 +117,7 @@ class Residency:
 
     def _drop(self, model_id: str) -> None:
         # Out of the table first: an engine whose unload fails is not used again.
-        self._loaded.pop(model_id).unload()
+        engine = self._loaded.pop(model_id)
+        self._held = {name: held for name, held in self._held.items() if name != model_id}
+        engine.unload()
         _log.info("unloaded %s", model_id)

@@ -13,6 +13,7 @@ from farm.services import Services
 from tasks.child import Child
 from tasks.drain import Drain
 from tasks.registration import build
+from tasks.reporter import Reporter
 from tests.tasks.engines import Workshop
 
 
@@ -33,14 +34,16 @@ def child(settings: Settings, services: Services, workshop: Workshop) -> Iterato
     """A worker child with scripted engines."""
     celery, _ = build(settings)
     redis_url = services.settings.limits_url
+    residency, drain = workshop.residency(), Drain()
     found = Child(
         services,
-        workshop.residency(),
+        residency,
         Dispatcher(celery),
         celery,
-        Drain(),
+        drain,
         Announcer(redis_url),
         Cancellations(redis_url),
+        Reporter(services, residency, drain),
     )
     yield found
     found.dispatcher.stop()
