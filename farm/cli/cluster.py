@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from celery import Celery
 from farm.broker import make_celery, mapped_failures, messages_waiting
 from farm.cli.common import data_option, json_option, opened, show_rows
 from farm.jobs import depths, oldest_wait
+from farm.nodes import Node, known_nodes
 from farm.types import JobState
 
 ANSWER_S = 2.0
@@ -52,24 +54,58 @@ def queues(as_json: bool, data: Path | None) -> None:
 @json_option
 @data_option
 def nodes(as_json: bool, data: Path | None) -> None:
-    """List the workers that answer within two seconds."""
+    """Show each worker: its GPU, the models it holds, the job it runs.
+
+    They report it themselves, so this answers without the broker. A worker that was silent for
+    a minute is shown as silent, and forgotten after an hour.
+    """
     with opened(data) as services:
-        app = make_celery(services.settings, services.catalog)
-    serving = active_queues(app)
-    stats = _ask(app, "stats", list(serving))
-    active = _ask(app, "active", list(serving))
-    rows = [
-        {
-            "node": node,
-            "pid": stats.get(node, {}).get("pid"),
-            "up_s": stats.get(node, {}).get("uptime"),
-            "queues": sorted(queue["name"] for queue in found),
-            "running": [task["id"] for task in active.get(node, [])],
-        }
-        for node, found in sorted(serving.items())
-    ]
-    columns = ("node", "pid", "up_s", "queues", "running")
-    show_rows(rows, columns, as_json=as_json, empty="No worker answers.")
+        found = known_nodes(services.db)
+        everything = services.catalog.queues
+    if as_json:
+        rows = [_exact(node) for node in found]
+    else:
+        rows = [_shown(node, everything) for node in found]
+    columns = ("node", "host", "gpu", "memory", "holds", "queues", "job", "up", "seen")
+    show_rows(rows, columns, as_json=as_json, empty="No worker has reported.")
+
+
+def _exact(node: Node) -> dict[str, Any]:
+    row = asdict(node)
+    return {"node": row.pop("name"), "live": node.is_live, **row}
+
+
+def _shown(node: Node, everything: Sequence[str]) -> dict[str, str]:
+    """A row that fits a terminal; all of it, and exactly, is in the JSON."""
+    held = [f"{name} {_size(model.bytes)}" for name, model in node.models.items()]
+    queues = [name.removeprefix("gpu.") for name in node.queues]
+    if set(node.queues) >= set(everything):
+        queues = ["all models"]
+    progress = f" {node.step}/{node.steps}" if node.steps else ""
+    return {
+        "node": node.name.partition("@")[0],
+        "host": node.host,
+        "gpu": (node.gpu or "-").removeprefix("NVIDIA "),
+        "memory": f"{_size(node.memory_used_bytes)} of {_size(node.memory_bytes)}",
+        "holds": ", ".join(held) or "-",
+        "queues": ", ".join(queues) or "-",
+        "job": f"{str(node.job_id)[:8]}{progress}" if node.job_id else "-",
+        "up": _age(node.up_s),
+        "seen": _age(node.silent_s) if node.is_live else f"silent {_age(node.silent_s)}",
+    }
+
+
+def _size(number: int) -> str:
+    """Bytes in the unit that leaves a digit or more before the point: ``820M``, ``6.9G``."""
+    return f"{number / 2**30:.1f}G" if number >= 2**30 else f"{number / 2**20:.0f}M"
+
+
+def _age(seconds: float) -> str:
+    """Seconds in the unit that tells most: ``7s``, ``12min``, ``3h``, ``5d``."""
+    for unit, length_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:.0f}{unit}"
+    return f"{seconds:.0f}s"
 
 
 def active_queues(app: Celery) -> Mapping[str, Any]:

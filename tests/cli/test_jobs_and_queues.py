@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import pytest
 
+from farm import nodes
 from farm.services import Services
 from farm.views import balance
 from tests.cli.conftest import Farm
 from tests.factories import claimed, customer, submitted
+from tests.farm.checks import run
 
 
 def test_jobs_are_listed_newest_first_for_one_account_or_all(
@@ -58,8 +61,45 @@ def test_queues_show_what_waits_and_that_nobody_works(farm: Farm, services: Serv
     assert set(rows) == {*services.catalog.queues, "intake", "control"}
     sdxl = rows["gpu.sdxl"]
     assert (sdxl["queued"], sdxl["running"], sdxl["workers"]) == (1, 1, 0)
+
+
+def test_nodes_are_shown_as_they_report_without_the_broker(
+    farm: Farm, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_URL", "redis://127.0.0.1:1/0")
     assert farm("nodes", "--json").json() == []
-    assert "No worker answers." in farm("nodes").out
+    assert "No worker has reported." in farm("nodes").out
+    job_id = uuid.uuid4()
+    nodes.report(
+        services.db,
+        nodes.Report(
+            name="worker-gpu0-17@rack1",
+            host="rack1",
+            pid=17,
+            queues=("gpu.sdxl", "gpu.upscale"),
+            device="cuda:0",
+            gpu="NVIDIA H200",
+            memory_bytes=139 << 30,
+            memory_used_bytes=10 << 30,
+            up_s=7500,
+            models={"sdxl": nodes.HeldModel(7 << 30, 4.5), "upscale": nodes.HeldModel(80 << 20, 1)},
+            versions={"torch": "2.11.0"},
+            job_id=job_id,
+            step=7,
+            steps=20,
+        ),
+    )
+    (row,) = farm("nodes", "--json").json()
+    assert (row["node"], row["live"], row["job_id"]) == ("worker-gpu0-17@rack1", True, str(job_id))
+    assert row["models"]["sdxl"] == {"bytes": 7 << 30, "load_s": 4.5}
+    assert row["versions"] == {"torch": "2.11.0"}
+    shown = farm("nodes").out.splitlines()[1]
+    for cell in ("worker-gpu0-17 ", "H200", "10.0G of 139.0G", "sdxl 7.0G, upscale 80M", " 2h "):
+        assert cell in shown
+    assert f"{str(job_id)[:8]} 7/20" in shown
+    run(services, "UPDATE nodes SET seen_at = now() - interval '5 min'")
+    assert "silent 5min" in farm("nodes").out
+    assert farm("nodes", "--json").json()[0]["live"] is False
 
 
 def test_models_are_listed_with_their_facts(farm: Farm, services: Services) -> None:
