@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from farm import jobs, views
+from farm import jobs, nodes, views
 from farm.catalog import Catalog
 from farm.db import Database
 from farm.errors import DatabaseUnavailable
@@ -41,6 +41,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._gauges = CollectorRegistry()
         self._gauges.register(_FarmGauges(db, catalog))
+        self._gauges.register(_NodeGauges(db))
         self._seconds = Histogram(
             "farm_http_request_seconds",
             "Time to answer a request, by route and status.",
@@ -97,6 +98,47 @@ class _FarmGauges(Collector):
             wait.add_metric((queue,), waits.get(queue, 0.0))
         held.add_metric((), held_tenths / CREDIT_TENTHS)
         return [up, live, wait, held]
+
+
+class _NodeGauges(Collector):
+    """What the workers report of themselves; a silent one is down for an hour, then forgotten."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def collect(self) -> Iterable[Metric]:
+        try:
+            known = nodes.known_nodes(self._db)
+        except DatabaseUnavailable:  # farm_database_up says it
+            return []
+        up = _node_gauge("up", "1 when the worker reported within the last minute.")
+        busy = _node_gauge("busy", "1 while the worker runs a job.")
+        memory = _node_gauge("memory_bytes", "Memory of the GPU, or else of the machine.")
+        used = _node_gauge("memory_used_bytes", "How much of it is in use, by whatever process.")
+        held = _node_gauge(
+            "model_resident_bytes", "Device memory that a loaded model took.", "model"
+        )
+        info = _node_gauge("info", "Always 1; what the worker is.", *_INFO, *_VERSIONS)
+        for node in known:
+            up.add_metric((node.name,), node.is_live)
+            if not node.is_live:
+                continue
+            busy.add_metric((node.name,), node.job_id is not None)
+            memory.add_metric((node.name,), node.memory_bytes)
+            used.add_metric((node.name,), node.memory_used_bytes)
+            for model, size in node.models.items():
+                held.add_metric((node.name, model), size.bytes)
+            versions = [node.versions.get(name, "") for name in _VERSIONS]
+            info.add_metric((node.name, node.host, node.device, node.gpu or "", *versions), 1)
+        return [up, busy, memory, used, held, info]
+
+
+_INFO = ("host", "device", "gpu")
+_VERSIONS = ("farm", "python", "torch", "diffusers", "driver", "cuda")
+
+
+def _node_gauge(name: str, says: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"farm_node_{name}", says, labels=("node", *labels))
 
 
 def clear_dead_counts(folder: Path) -> None:

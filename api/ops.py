@@ -58,6 +58,9 @@ def blueprint(runtime: Runtime, metrics: Metrics) -> Blueprint:
 class WorkerWatch:
     """Which queues have a worker, asked of the workers themselves over the broker.
 
+    What nodes report would not do: their children report it, to the database. An answer here
+    is the parent's, and came the way that jobs go.
+
     Asking takes up to a second and a message to every worker, so one caller asks at a time,
     at most every five seconds; the others get what is known.
     """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -16,11 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.metrics import clear_dead_counts
 from api.ops import WorkerWatch
 from api.runtime import Runtime
+from farm import nodes
 from farm.broker import make_celery
 from farm.catalog import Catalog
 from farm.config import Settings
 from tests import factories
 from tests.api.caller import Caller
+from tests.farm.checks import run
 from tests.processes import wait_until
 
 
@@ -125,6 +129,40 @@ def test_metrics_count_requests_and_show_the_queues(
     assert samples["farm_jobs", (queue, ("state", "running"))] == 1
     assert samples["farm_queue_oldest_wait_seconds", (queue,)] > 0
     assert samples["farm_queue_oldest_wait_seconds", (("queue", "gpu.flux-schnell"),)] == 0
+
+
+def test_metrics_show_the_nodes(app: Flask, runtime: Runtime) -> None:
+    db = runtime.services.db
+    report = nodes.Report(
+        name="worker-gpu0-17@rack1",
+        host="rack1",
+        pid=17,
+        queues=("gpu.sdxl",),
+        device="cuda:0",
+        gpu="NVIDIA H200",
+        memory_bytes=139 << 30,
+        memory_used_bytes=10 << 30,
+        up_s=7500,
+        models={"sdxl": nodes.HeldModel(7 << 30, 4.5)},
+        versions={"torch": "2.11.0"},
+        job_id=uuid.uuid4(),
+    )
+    nodes.report(db, report)
+    nodes.report(db, dataclasses.replace(report, name="worker-gpu0-18@rack1", job_id=None))
+    run(
+        runtime.services,
+        "UPDATE nodes SET seen_at = now() - interval '61 s' WHERE name LIKE '%18%'",
+    )
+    samples = _samples(app)
+    node, silent = ("node", report.name), ("node", "worker-gpu0-18@rack1")
+    assert (samples["farm_node_up", (node,)], samples["farm_node_up", (silent,)]) == (1, 0)
+    assert samples["farm_node_busy", (node,)] == 1
+    assert ("farm_node_busy", (silent,)) not in samples
+    assert samples["farm_node_memory_bytes", (node,)] == 139 << 30
+    assert samples["farm_node_memory_used_bytes", (node,)] == 10 << 30
+    assert samples["farm_node_model_resident_bytes", (("model", "sdxl"), node)] == 7 << 30
+    (info,) = [dict(labels) for name, labels in samples if name == "farm_node_info"]
+    assert (info["host"], info["gpu"], info["torch"]) == ("rack1", "NVIDIA H200", "2.11.0")
 
 
 def test_unknown_paths_are_one_series(app: Flask) -> None:
