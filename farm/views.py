@@ -13,13 +13,18 @@ from sqlalchemy import Connection, text
 from farm.accounts import Account, get_account
 from farm.db import Database
 from farm.errors import NotFound
+from farm.outlook import Place
 from farm.prepared import Prepared
 from farm.types import JobState
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as its owner may see it. Amounts in tenths of a credit, times with a zone."""
+    """A job as its owner may see it. Amounts in tenths of a credit, times with a zone.
+
+    ``freed_at`` is when the worker of a cancelled job had stopped; ``place`` is where a live
+    job stands, which only :mod:`farm.outlook` knows.
+    """
 
     id: uuid.UUID
     account_id: uuid.UUID
@@ -44,6 +49,8 @@ class JobView:
     processing_ms: int | None
     served_by: str | None
     warnings: tuple[str, ...]
+    freed_at: datetime | None = None
+    place: Place | None = None
 
     @property
     def credits_tenths(self) -> int:
@@ -71,6 +78,12 @@ def get_job(db: Database, account_id: uuid.UUID, job_id: uuid.UUID) -> JobView:
     if row is None:
         raise NotFound("No such generation.")
     return _job(row)
+
+
+def get_jobs(db: Database, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, JobView]:
+    """Those of the jobs that are there, of any account, by id."""
+    rows = db.attempt(lambda c: c.execute(_SOME_JOBS, {"ids": list(job_ids)}).all())
+    return {row.id: _job(row) for row in rows}
 
 
 def find_job(db: Database, job_id: uuid.UUID) -> JobView:
@@ -136,7 +149,8 @@ def _job(row: Sequence[Any]) -> JobView:
     """A row whose first columns are ``_COLUMNS``, in that order."""
     (id_, account_id, storefront, model, operation, state, price, price_rule, created_at,
      started_at, finished_at, attempt, step, steps, params, facts, error_code, error_message,
-     output_path, output_expires_at, processing_ms, served_by, warnings) = row[:23]  # fmt: skip
+     output_path, output_expires_at, processing_ms, served_by, warnings,
+     freed_at) = row[:24]  # fmt: skip
     return JobView(
         id=id_,
         account_id=account_id,
@@ -161,6 +175,7 @@ def _job(row: Sequence[Any]) -> JobView:
         processing_ms=processing_ms,
         served_by=served_by,
         warnings=tuple(warnings),
+        freed_at=freed_at,
     )
 
 
@@ -169,13 +184,14 @@ _COLUMNS = f"""
     id, account_id, storefront, model, operation, state, price, price_rule, created_at,
     started_at, finished_at, attempt, step, steps, params, facts, error_code, error_message,
     CASE WHEN {_READABLE} THEN output_path END, output_expires_at, processing_ms, served_by,
-    warnings
+    warnings, freed_at
 """
 _JOB = Prepared(
     "farm_job",
     f"SELECT {_COLUMNS} FROM jobs WHERE id = :id AND account_id = :account",
     {"id": "uuid", "account": "uuid"},
 )
+_SOME_JOBS = text(f"SELECT {_COLUMNS} FROM jobs WHERE id = ANY(:ids)")
 _ANY_JOB = text(f"SELECT {_COLUMNS} FROM jobs WHERE id = :id")
 _JOBS = text(
     f"""

@@ -1,0 +1,251 @@
+"""When a job will be done: its place in the queue, and the work ahead of it.
+
+The farm is played forward from how it stands now: each worker that reported itself finishes
+what it runs, then takes jobs in the order in which the queues give them out, each for as long as
+its like took here before (the median of the last fifty of the same model and shape, from claim
+to settlement). Where anything that a job waits for is not known, its time is not known either
+and is left out; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from farm.broker import PRIORITY_STEPS
+from farm.db import Database
+
+PLAYED_MAX = 2000
+"""So many queued jobs are played forward; those behind have a place and no time."""
+QUEUED_MAX = 20_000
+SEEN_WITHIN_S = 60.0
+MEASURED_JOBS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a live job stands: ``position`` is 1 for the next of its queue and None once it
+    runs, ``eta_s`` the seconds until it is done; None where that is not known."""
+
+    position: int | None
+    eta_s: float | None
+
+    def told(self) -> dict[str, Any]:
+        """As every storefront shows it: what is not known is left out."""
+        said: dict[str, Any] = {}
+        if self.position is not None:
+            said["queue_position"] = self.position
+        if self.eta_s is not None:
+            said["eta_seconds"] = round(self.eta_s, 1)
+        return said
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A queued job: ``seconds`` is how long its like took, None where none has run yet."""
+
+    id: uuid.UUID
+    queue: str
+    priority: int
+    waited_s: float
+    model: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running job, ``for_s`` seconds after it was claimed by ``worker``."""
+
+    id: uuid.UUID
+    queue: str
+    worker: str
+    for_s: float
+    seconds: float | None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until it should be done; unknown once it takes longer than its like."""
+        if self.seconds is None or self.for_s > self.seconds:
+            return None
+        return self.seconds - self.for_s
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker that is played forward: which queues it serves, which models it holds, and how
+    long each model took to load, where that was measured."""
+
+    name: str
+    queues: Sequence[str]
+    held: set[str]
+    load_s: Mapping[str, float] = field(default_factory=dict)
+    last_queue: str = ""
+    free_s: float | None = 0.0
+
+
+def outlook(
+    queued: Iterable[Queued],
+    running: Iterable[Running],
+    workers: Sequence[Worker],
+    switch_after_s: float,
+) -> dict[uuid.UUID, Place]:
+    """The place of every live job, by id. Pure.
+
+    Args:
+        workers: those that live; they are used up by the playing.
+        switch_after_s: how long a worker stays with the queue of its loaded model while other
+            queues wait (see ``tasks.affinity``).
+    """
+    places: dict[uuid.UUID, Place] = {}
+    by_name = {worker.name: worker for worker in workers}
+    for job in running:
+        places[job.id] = Place(None, job.left_s)
+        worker = by_name.get(job.worker)
+        if worker is not None:
+            # One that is overdue may end any moment; what waits for it knows no better.
+            worker.free_s = job.left_s if job.seconds is not None else None
+            if job.seconds is not None and job.left_s is None:
+                worker.free_s = 0.0
+            worker.last_queue = job.queue
+    lines: dict[str, list[Queued]] = {}
+    for waiting in queued:
+        lines.setdefault(waiting.queue, []).append(waiting)
+    for line in lines.values():
+        line.sort(key=lambda job: (_step(job.priority), -job.waited_s))
+        for position, waiting in enumerate(line, 1):
+            places[waiting.id] = Place(position, None)
+    for job_id, eta_s in _played(lines, workers, switch_after_s):
+        places[job_id] = Place(places[job_id].position, eta_s)
+    return places
+
+
+def _played(
+    lines: Mapping[str, list[Queued]], workers: Sequence[Worker], switch_after_s: float
+) -> Iterable[tuple[uuid.UUID, float]]:
+    """Each job with the second at which it will be done, as far as that is known."""
+    heads = dict.fromkeys(lines, 0)
+    free = [(w.free_s, index) for index, w in enumerate(workers) if w.free_s is not None]
+    heapq.heapify(free)
+    served: dict[int, dict[str, float]] = {index: {} for _, index in free}
+    for _ in range(PLAYED_MAX):
+        if not free:
+            return
+        now, index = heapq.heappop(free)
+        worker = workers[index]
+        waiting = [
+            (q, lines[q][heads[q]])
+            for q in worker.queues
+            if q in lines and heads[q] < len(lines[q])
+        ]
+        if not waiting:
+            continue
+        queue, job = min(
+            waiting,
+            key=lambda pair: _turn(pair[1], worker, now, served[index], switch_after_s),
+        )
+        heads[queue] += 1
+        if job.seconds is None:
+            continue  # nobody knows when this worker will be free again
+        load_s = 0.0 if job.model in worker.held else worker.load_s.get(job.model, 0.0)
+        worker.held.add(job.model)
+        worker.last_queue = queue
+        done = now + load_s + job.seconds
+        served[index][queue] = now
+        yield job.id, done
+        heapq.heappush(free, (done, index))
+
+
+def _turn(
+    job: Queued, worker: Worker, now: float, served: Mapping[str, float], switch_after_s: float
+) -> tuple[float, ...]:
+    """How early this head of a queue comes: priorities first, then what waited too long, then
+    the queue whose model is loaded, then the others by age."""
+    unserved_s = now - served.get(job.queue, -job.waited_s)
+    overdue = job.queue != worker.last_queue and unserved_s >= switch_after_s
+    loaded = job.queue == worker.last_queue
+    return (_step(job.priority), not overdue, not loaded, -job.waited_s)
+
+
+def _step(priority: int) -> int:
+    """The priorities that the broker keeps apart."""
+    return max(step for step in PRIORITY_STEPS if step <= priority)
+
+
+def load_outlook(db: Database, switch_after_s: float) -> dict[uuid.UUID, Place]:
+    """The place of every live job now. Raises DatabaseUnavailable."""
+
+    def work(connection: Connection) -> dict[uuid.UUID, Place]:
+        values = {"limit": QUEUED_MAX, "jobs": MEASURED_JOBS, "seen_s": SEEN_WITHIN_S}
+        seconds = {
+            (row.model, row.shape): row.seconds for row in connection.execute(_MEASURED, values)
+        }
+        queued = [
+            Queued(
+                row.id,
+                row.queue,
+                row.priority,
+                float(row.waited_s),
+                row.model,
+                seconds.get((row.model, row.shape)),
+            )
+            for row in connection.execute(_QUEUED, values)
+        ]
+        running = [
+            Running(
+                row.id, row.queue, row.worker, float(row.for_s), seconds.get((row.model, row.shape))
+            )
+            for row in connection.execute(_RUNNING, values)
+        ]
+        workers = [
+            Worker(
+                row.name,
+                row.queues,
+                set(row.models),
+                {model: held["load_s"] for model, held in row.models.items() if "load_s" in held},
+            )
+            for row in connection.execute(_WORKERS, values)
+        ]
+        return outlook(queued, running, workers, switch_after_s)
+
+    return db.attempt(work)
+
+
+_QUEUED = text(
+    """
+    SELECT id, queue, priority, model, shape,
+        extract(epoch FROM clock_timestamp() - queued_at) AS waited_s
+    FROM jobs WHERE state = 'queued' AND ready ORDER BY queued_at LIMIT :limit
+    """
+)
+_RUNNING = text(
+    """
+    SELECT id, queue, worker, model, shape,
+        extract(epoch FROM clock_timestamp() - started_at) AS for_s
+    FROM jobs WHERE state = 'running'
+    """
+)
+_WORKERS = text(
+    """
+    SELECT name, queues, models FROM nodes
+    WHERE seen_at > now() - :seen_s * interval '1 second' ORDER BY name
+    """
+)
+# Of jobs of another shape the model's own median would say nothing.
+_MEASURED = text(
+    """
+    SELECT live.model, live.shape, (
+        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY last.seconds) FROM (
+            SELECT extract(epoch FROM finished_at - started_at) AS seconds FROM jobs
+            WHERE state = 'succeeded' AND model = live.model AND shape = live.shape
+            ORDER BY finished_at DESC LIMIT :jobs
+        ) AS last
+    ) AS seconds
+    FROM (SELECT DISTINCT model, shape FROM jobs WHERE state = 'queued'
+          UNION SELECT DISTINCT model, shape FROM jobs WHERE state = 'running') AS live
+    """
+)

@@ -1,0 +1,113 @@
+"""Places and times of waiting jobs, played forward on farms that are drawn up here."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from sqlalchemy import text
+
+from farm.outlook import Place, Queued, Running, Worker, load_outlook, outlook
+from farm.services import Services
+from tests import factories
+
+SWITCH_S = 60.0
+
+
+def queued(
+    queue: str = "a", *, seconds: float | None = 10.0, waited_s: float = 0.0, priority: int = 3
+) -> Queued:
+    """A job of the queue's one model."""
+    return Queued(uuid.uuid4(), queue, priority, waited_s, queue, seconds)
+
+
+def worker(*queues: str, held: Sequence[str] = (), **load_s: float) -> Worker:
+    """A worker that is called after its queues."""
+    return Worker("-".join(queues), queues, set(held or queues), load_s)
+
+
+def played(
+    jobs: Sequence[Queued], *workers: Worker, running: Sequence[Running] = ()
+) -> list[Place]:
+    """The place of each job, in the order given."""
+    places = outlook(jobs, running, workers, SWITCH_S)
+    return [places[job.id] for job in jobs]
+
+
+def test_a_line_before_one_worker_takes_turns_by_priority_and_age() -> None:
+    jobs = [queued(waited_s=5), queued(waited_s=9), queued(waited_s=1, priority=0)]
+    assert played(jobs, worker("a")) == [Place(3, 30.0), Place(2, 20.0), Place(1, 10.0)]
+
+
+def test_two_workers_share_a_line() -> None:
+    jobs = [queued(waited_s=9 - n) for n in range(3)]
+    places = played(jobs, worker("a"), worker("a"))
+    assert [place.eta_s for place in places] == [10.0, 10.0, 20.0]
+
+
+def test_what_runs_is_ahead_for_as_long_as_its_like_takes() -> None:
+    run = Running(uuid.uuid4(), "a", "a", for_s=4.0, seconds=10.0)
+    assert played([queued()], worker("a"), running=[run]) == [Place(1, 16.0)]
+    assert outlook([], [run], [worker("a")], SWITCH_S)[run.id] == Place(None, 6.0)
+
+
+def test_what_takes_longer_than_its_like_has_no_time_of_its_own() -> None:
+    run = Running(uuid.uuid4(), "a", "a", for_s=14.0, seconds=10.0)
+    assert outlook([], [run], [worker("a")], SWITCH_S)[run.id] == Place(None, None)
+    assert played([queued()], worker("a"), running=[run]) == [Place(1, 10.0)]
+
+
+def test_what_is_not_known_is_left_out_and_so_is_what_waits_for_it() -> None:
+    new = [queued(waited_s=3), queued(seconds=None, waited_s=2), queued(waited_s=1)]
+    assert played(new, worker("a")) == [Place(1, 10.0), Place(2, None), Place(3, None)]
+    unknown = Running(uuid.uuid4(), "a", "a", for_s=1.0, seconds=None)
+    assert played([queued()], worker("a"), running=[unknown]) == [Place(1, None)]
+
+
+def test_without_a_worker_there_is_a_place_and_no_time() -> None:
+    assert played([queued()]) == [Place(1, None)]
+    assert played([queued()], worker("b")) == [Place(1, None)]
+
+
+def test_a_worker_of_two_models_stays_with_the_loaded_one() -> None:
+    both = worker("a", "b")
+    run = Running(uuid.uuid4(), "b", "a-b", for_s=0.0, seconds=1.0)
+    jobs = [queued("a", waited_s=9), queued("b", waited_s=2), queued("b", waited_s=1)]
+    places = played(jobs, both, running=[run])
+    assert [place.eta_s for place in places] == [31.0, 11.0, 21.0]
+
+
+def test_a_queue_that_waited_too_long_goes_first() -> None:
+    both = worker("a", "b")
+    run = Running(uuid.uuid4(), "b", "a-b", for_s=0.0, seconds=1.0)
+    jobs = [queued("a", waited_s=61), queued("b", waited_s=2)]
+    assert [p.eta_s for p in played(jobs, both, running=[run])] == [11.0, 21.0]
+
+
+def test_loading_a_model_takes_the_time_that_it_took() -> None:
+    cold = worker("a", "b", held=["b"], a=5.0)
+    assert played([queued("a")], cold) == [Place(1, 15.0)]
+
+
+def test_the_farm_as_it_is_in_the_database(services: Services) -> None:
+    who = factories.customer(services, extra_credits=100)
+    done = factories.claimed(services, factories.submitted(services, who))
+    assert factories.succeed(services, done)
+    waiting = [factories.submitted(services, who) for _ in range(2)]
+    with services.db.statement() as connection:
+        connection.execute(
+            text("UPDATE jobs SET started_at = finished_at - interval '8 seconds' WHERE id = :id"),
+            {"id": done.job_id},
+        )
+    places = load_outlook(services.db, SWITCH_S)
+    assert [places[job_id] for job_id in waiting] == [Place(1, None), Place(2, None)]
+    with services.db.statement() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO nodes (name, host, pid, queues, device, memory_bytes, "
+                "memory_used_bytes, models, started_at) VALUES "
+                "('w', 'here', 1, '{gpu.sdxl}', 'cpu', 1, 1, '{\"sdxl\": {\"load_s\": 2}}', now())"
+            )
+        )
+    places = load_outlook(services.db, SWITCH_S)
+    assert [places[job_id].eta_s for job_id in waiting] == [8.0, 16.0]
