@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from flask import Blueprint
 from pydantic import BaseModel
@@ -12,6 +13,22 @@ from spectree import SpecTree
 
 from api.runtime import Runtime
 from farm.errors import FarmError
+from farm.storage import UrlSigner
+from farm.views import JobView
+
+
+class JobRef(Protocol):
+    """An id as a storefront's client wrote it."""
+
+    @property
+    def job_id(self) -> uuid.UUID: ...
+
+    def check(self, operation: str) -> None:
+        """Raise NotFound where the id says another operation than the job's."""
+
+
+JobEncoder = Callable[[JobView, str, UrlSigner, str], Mapping[str, Any]]
+"""``encode(job, user agent, signer, public_url)``: the job object. Pure."""
 
 ErrorRenderer = Callable[[FarmError, str], dict[str, Any]]
 """``render(error, pricing_url)``: the JSON body of an error answer. Pure."""
@@ -24,7 +41,10 @@ class Dialect:
     ``id`` is the storefront's id in the catalogue. ``paths`` are the path prefixes under
     which errors speak this dialect, unknown paths included. ``statuses`` overrides the
     shared table of error code -> HTTP status where this dialect's clients expect another.
-    ``problem`` is the shape that ``render_error`` gives, for the documentation.
+    ``problem`` is the shape that ``render_error`` gives, ``job_shape`` that of ``encode_job``,
+    for the documentation. ``read_id`` raises NotFound for what is no id.
+    ``cancel_path`` is a path of the storefront's own under which DELETE cancels; its one
+    variable, ``ref``, is a JobRef.
     """
 
     id: str
@@ -33,4 +53,8 @@ class Dialect:
     blueprint: Callable[[Runtime, SpecTree], Blueprint]
     render_error: ErrorRenderer
     problem: type[BaseModel]
+    job_shape: type[BaseModel]
+    encode_job: JobEncoder
+    read_id: Callable[[str], JobRef]
+    cancel_path: str = ""
     statuses: Mapping[str, int] = field(default_factory=dict)

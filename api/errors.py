@@ -7,7 +7,8 @@ path was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from flask import Flask, Response
 from flask_limiter import RateLimitExceeded
@@ -58,7 +59,8 @@ STATUS = {
     "gpu_out_of_memory": 503,
     "cancelled": 409,
 }
-_RETRY_AFTER_S = {503: 2, 409: 1}
+_UNAVAILABLE = 503
+_RETRY_AFTER_S = {_UNAVAILABLE: 2, 409: 1}
 
 _log = get_logger("api.errors")
 
@@ -72,6 +74,13 @@ def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:
     """The dialect whose longest path prefix fits; the first storefront speaks for the rest."""
     fitting = [(len(p), d) for d in dialects for p in d.paths if path.startswith(p)]
     return max(fitting, key=lambda pair: pair[0])[1] if fitting else dialects[0]
+
+
+def error_answer(
+    error: errors.FarmError, dialect: Dialect, pricing_url: str
+) -> tuple[int, Mapping[str, Any]]:
+    """Status and body of an error in a dialect. Pure."""
+    return status_of(error.code, dialect), dialect.render_error(error, pricing_url)
 
 
 def install(app: Flask, dialects: Sequence[Dialect], runtime: Runtime) -> None:
@@ -135,11 +144,11 @@ def _render(
     error: errors.FarmError, request: FarmRequest, dialects: Sequence[Dialect], pricing_url: str
 ) -> Response:
     dialect = dialect_of(request.path, dialects)
-    status = status_of(error.code, dialect)
-    response = json_reply(dialect.render_error(error, pricing_url), status)
+    status, body = error_answer(error, dialect, pricing_url)
+    response = json_reply(body, status)
     if isinstance(error, errors.RateLimited):
         response.headers["Retry-After"] = str(error.retry_after_s)
-    elif status in _RETRY_AFTER_S:
+    elif status == _UNAVAILABLE or isinstance(error, errors.IdempotencyInFlight):
         response.headers["Retry-After"] = str(_RETRY_AFTER_S[status])
     if isinstance(error, errors.MethodNotAllowed):
         response.headers["Allow"] = ", ".join(error.allowed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from celery import Celery
@@ -9,15 +11,19 @@ from flask_limiter import Limiter
 
 from api import limits
 from api.log import AccessLog
+from api.outlook import Outlooks
 from api.rates import Leases
 from api.typical import TypicalSeconds
+from api.waiting.room import WaitingRoom
 from farm import views
 from farm.broker import make_celery
 from farm.config import Settings
 from farm.dispatch import Dispatcher
+from farm.events import Announcer
 from farm.intake.pictures import PictureReader
 from farm.intake.urls import FetchPolicy, policy_of
 from farm.keys import KeyRing
+from farm.outlook import load_outlook
 from farm.services import Services, build_services
 from farm.storage import UrlSigner
 
@@ -37,6 +43,9 @@ class Runtime:
     pictures: PictureReader
     fetch_policy: FetchPolicy
     typical: TypicalSeconds
+    outlooks: Outlooks
+    announcer: Announcer
+    room: WaitingRoom
 
     @property
     def settings(self) -> Settings:
@@ -44,7 +53,9 @@ class Runtime:
         return self.services.settings
 
     def close(self) -> None:
-        """Send and write what still waits, and close every connection."""
+        """Answer whoever waits, send and write what is left, and close every connection."""
+        self.room.close()
+        self.announcer.close()
         self.dispatcher.stop()
         limits.close(self.limiter)
         self.services.dispose()
@@ -59,6 +70,12 @@ def build_runtime(settings: Settings) -> Runtime:
     """
     services = build_services(settings)
     celery = make_celery(settings, services.catalog)
+    outlooks = Outlooks(lambda: load_outlook(services.db, settings.switch_after_s))
+
+    def look(job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, views.JobView]:
+        found = views.get_jobs(services.db, job_ids)
+        return {job_id: outlooks.placed(job) for job_id, job in found.items()}
+
     return Runtime(
         services=services,
         keys=KeyRing(services.db, services.catalog, settings.key_cache_s),
@@ -71,4 +88,7 @@ def build_runtime(settings: Settings) -> Runtime:
         pictures=PictureReader(),
         fetch_policy=policy_of(settings),
         typical=TypicalSeconds(lambda: views.typical_seconds(services.db)),
+        outlooks=outlooks,
+        announcer=Announcer(settings.limits_url),
+        room=WaitingRoom(settings.limits_url, look),
     )

@@ -192,7 +192,7 @@ class Cancellations:
     def _run(self) -> None:
         pause_s = 0.1
         while not self._stop.is_set():
-            client = redis.Redis.from_url(
+            client: Any = redis.Redis.from_url(
                 redis_py_url(self._url),
                 socket_timeout=_LISTEN_S + 1,
                 socket_connect_timeout=2.0,

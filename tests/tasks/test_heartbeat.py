@@ -116,3 +116,18 @@ def test_a_database_that_is_away_is_waited_for(child: Child, tmp_path: Path) -> 
             server.stop()
             wait_until(lambda: is_lost(heartbeat), 20, "it waits for ever")
         services.dispose()
+
+
+def test_a_cancel_is_heard_at_once(child: Child) -> None:
+    """With a lease whose renewal is far away."""
+    who = factories.customer(child.services)
+    claim = factories.claimed(child.services, factories.submitted(child.services, who))
+    with Heartbeat(child, claim) as heartbeat:
+        wait_until(lambda: child.cancellations.is_heard, 10, "nobody listens")
+        time.sleep(0.5)  # past the first look at the database
+        heartbeat.on_step(1, 9)
+        settle.cancel(child.services.db, who.account_id, claim.job_id)
+        started = time.monotonic()
+        child.announcer.cancelled(claim.job_id)
+        wait_until(lambda: is_lost(heartbeat), 5, "the cancel is not heard")
+        assert time.monotonic() - started < child.services.settings.lease_s / 3

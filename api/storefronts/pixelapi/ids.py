@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import NamedTuple
 
@@ -42,8 +43,15 @@ class GenerationIdConverter(BaseConverter):
 
     def to_python(self, value: str) -> GenerationId:
         """The id in parts."""
-        prefix, job_id = value[:-36], value[-36:]
-        return GenerationId(uuid.UUID(job_id), _OPERATIONS[prefix] if prefix else None)
+        return read_id(value)
+
+
+def read_id(text: str) -> GenerationId:
+    """An id as a client wrote it. Raises NotFound for anything that is none."""
+    if not re.fullmatch(GenerationIdConverter.regex, text):
+        raise NotFound("No such generation.")
+    prefix, job_id = text[:-36], text[-36:]
+    return GenerationId(uuid.UUID(job_id), _OPERATIONS[prefix] if prefix else None)
 
 
 def encode_id(operation: str, job_id: uuid.UUID) -> str:

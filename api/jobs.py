@@ -1,0 +1,216 @@
+"""What every storefront has beside its own paths: wait for a job, watch it, cancel it.
+
+The paths are shared; the job object, the ids and the errors are those of the caller's
+storefront.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flask import Blueprint, Response
+from pydantic import BaseModel, Field
+from spectree import SpecTree
+
+from api.auth import Access, needs
+from api.dialect import Dialect, JobRef
+from api.docs import Answers
+from api.errors import error_answer
+from api.replies import json_reply
+from api.request import FarmRequest, current_request
+from api.runtime import Runtime
+from api.waiting.guests import Waiter, Watcher
+from api.waiting.handover import Handover
+from farm import settle, views
+from farm.errors import AlreadyEnded, FarmError, FieldError, InvalidRequest
+from farm.events import Moment
+from farm.types import JobState
+from farm.views import JobView
+
+WAIT_MAX_S = 60.0
+WATCH_MAX_S = 3600.0
+"""A stream ends after an hour; the client comes back with the last id it saw."""
+
+_ID = "The id that a submit answered with."
+_ENDED = {
+    JobState.SUCCEEDED: "has already completed",
+    JobState.FAILED: "has already failed",
+    JobState.BLOCKED: "was blocked",
+    JobState.EXPIRED: "has expired",
+}
+
+
+class WaitQuery(BaseModel):
+    """How long to wait."""
+
+    wait: float | None = Field(
+        default=None,
+        ge=0,
+        le=WAIT_MAX_S,
+        description="Seconds to wait for the job's end before answering.",
+    )
+
+
+def blueprint(
+    runtime: Runtime, dialects: Sequence[Dialect], specs: Mapping[str, SpecTree]
+) -> Blueprint:
+    """``/v1/jobs/…``, documented in every storefront's specification."""
+    routes = Blueprint("jobs", __name__)
+    by_id = {dialect.id: dialect for dialect in dialects}
+    desk = JobDesk(runtime, by_id)
+
+    @needs(Access.READ)
+    def job_status(job_id: str) -> Response:
+        """A job of any kind; with `wait`, once it has ended or the time is up."""
+        return desk.status(current_request(), desk.ref(current_request(), job_id))
+
+    @needs(Access.READ)
+    def job_events(job_id: str) -> Response:
+        """The job as it goes, as server-sent events: `state` and `end` carry the job,
+        `progress` its step, `queue` its place. `Last-Event-ID` goes on where a stream broke."""
+        return desk.events(current_request(), desk.ref(current_request(), job_id))
+
+    @needs(Access.READ)
+    def cancel_job(job_id: str) -> Response:
+        """Cancel a job. A queued one never starts, a running one stops within one step of its
+        model; nothing is charged. Cancelling twice changes nothing."""
+        return desk.cancel(current_request(), desk.ref(current_request(), job_id))
+
+    for dialect in dialects:
+        spec = specs[dialect.id]
+        common: dict[str, Any] = {
+            "tags": ["Jobs"],
+            "path_parameter_descriptions": {"job_id": _ID},
+            "skip_validation": True,
+        }
+        status, events, cancel = _answers(dialect)
+        job_status = spec.validate(query=WaitQuery, resp=status, **common)(job_status)
+        job_events = spec.validate(resp=events, **common)(job_events)
+        cancel_job = spec.validate(resp=cancel, **common)(cancel_job)
+    routes.add_url_rule("/v1/jobs/<job_id>", view_func=job_status)
+    routes.add_url_rule("/v1/jobs/<job_id>/events", view_func=job_events)
+    routes.add_url_rule("/v1/jobs/<job_id>/cancel", view_func=cancel_job, methods=["POST"])
+    for dialect in dialects:
+        if dialect.cancel_path:
+            _add_own_cancel(routes, desk, dialect, specs[dialect.id])
+    return routes
+
+
+def _add_own_cancel(routes: Blueprint, desk: JobDesk, dialect: Dialect, spec: SpecTree) -> None:
+    @spec.validate(
+        resp=_answers(dialect)[2],
+        tags=["Jobs"],
+        path_parameter_descriptions={"ref": _ID},
+        skip_validation=True,
+    )
+    @needs(Access.READ, dialect.id)
+    def cancel(ref: JobRef) -> Response:
+        """Cancel a job, as `POST /v1/jobs/{id}/cancel` does."""
+        return desk.cancel(current_request(), ref)
+
+    name = f"{dialect.id}_cancel"
+    routes.add_url_rule(dialect.cancel_path, name, cancel, methods=["DELETE"])
+
+
+def _answers(dialect: Dialect) -> tuple[Answers, Answers, Answers]:
+    problem = dialect.problem
+    errors: dict[str, Any] = {f"HTTP_{n}": problem for n in (401, 403, 404, 429, 503)}
+    job: dict[str, Any] = {"HTTP_200": dialect.job_shape}
+    return (
+        Answers(**job, HTTP_422=problem, **errors),
+        Answers("HTTP_200", "HTTP_204", **errors),
+        Answers(**job, HTTP_409=problem, **errors),
+    )
+
+
+class JobDesk:
+    """One process's answers about single jobs, in the dialect of whoever asks."""
+
+    def __init__(self, runtime: Runtime, dialects: Mapping[str, Dialect]) -> None:
+        self._runtime = runtime
+        self._dialects = dialects
+        self._public_url = runtime.settings.public_url.rstrip("/")
+
+    def ref(self, request: FarmRequest, text: str) -> JobRef:
+        """The id of a shared path, as the caller's storefront writes them. Raises NotFound."""
+        return self._dialect(request).read_id(text)
+
+    def status(self, request: FarmRequest, ref: JobRef) -> Response:
+        """The job object; after a wait where one is asked for and the job goes on."""
+        wait_s = decode_wait(request.args.getlist("wait"))
+        job = self._job(request, ref)
+        if job.state.is_terminal or not wait_s or request.method == "HEAD":
+            return json_reply(self._renderer(request)(self._runtime.outlooks.placed(job)))
+        owner = request.caller().key_id
+        self._runtime.room.check(owner)
+        render, refuse = self._renderer(request), self._refuser(request)
+        return Handover(self._runtime.room, Waiter(job.id, owner, wait_s, render, refuse))
+
+    def events(self, request: FarmRequest, ref: JobRef) -> Response:
+        """The stream; nothing (204, which ends a client's trying) where it has had the end."""
+        job = self._job(request, ref)
+        seen = Moment.parse(request.headers.get("Last-Event-ID", ""))
+        if job.state.is_terminal and seen is not None and seen.is_end:
+            return Response(status=204)
+        if request.method == "HEAD":
+            return Response(content_type="text/event-stream; charset=utf-8")
+        owner = request.caller().key_id
+        self._runtime.room.check(owner)
+        render, refuse = self._renderer(request), self._refuser(request)
+        guest = Watcher(job.id, owner, WATCH_MAX_S, render, refuse, seen)
+        return Handover(self._runtime.room, guest)
+
+    def cancel(self, request: FarmRequest, ref: JobRef) -> Response:
+        """The cancelled job.
+
+        Raises:
+            NotFound: no such job, or another account's.
+            AlreadyEnded: it ended in another way.
+        """
+        account_id = request.caller().account_id
+        job = self._job(request, ref)
+        db = self._runtime.services.db
+        state = settle.cancel(db, account_id, job.id)
+        if state is not JobState.CANCELLED:
+            raise AlreadyEnded(f"This job {_ENDED[state]}. There is nothing to cancel.")
+        if not job.state.is_terminal:
+            self._runtime.announcer.cancelled(job.id)
+        return json_reply(self._renderer(request)(views.get_job(db, account_id, job.id)))
+
+    def _dialect(self, request: FarmRequest) -> Dialect:
+        return self._dialects[request.caller().storefront]
+
+    def _job(self, request: FarmRequest, ref: JobRef) -> JobView:
+        """The caller's job. Raises NotFound."""
+        job = views.get_job(self._runtime.services.db, request.caller().account_id, ref.job_id)
+        ref.check(job.operation)
+        return job
+
+    def _renderer(self, request: FarmRequest) -> Callable[[JobView], Mapping[str, Any]]:
+        encode = self._dialect(request).encode_job
+        agent, signer, url = request.agent, self._runtime.signer, self._public_url
+        return lambda job: encode(job, agent, signer, url)
+
+    def _refuser(
+        self, request: FarmRequest
+    ) -> Callable[[FarmError], tuple[int, Mapping[str, Any]]]:
+        dialect, pricing_url = self._dialect(request), self._runtime.settings.pricing_url
+        return lambda error: error_answer(error, dialect, pricing_url)
+
+
+def decode_wait(values: Sequence[str]) -> float:
+    """Seconds from 0 (none) to 60. Raises InvalidRequest."""
+    if not values:
+        return 0.0
+    try:
+        wait_s = float(values[0]) if len(values) == 1 and values[0].isascii() else math.nan
+    except ValueError:
+        wait_s = math.nan
+    if not 0 <= wait_s <= WAIT_MAX_S:
+        got = ", ".join(values)
+        raise InvalidRequest(
+            [FieldError("wait", f"must be a number from 0 to {WAIT_MAX_S:g}, got {got[:40]!r}.")]
+        )
+    return wait_s

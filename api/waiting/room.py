@@ -1,0 +1,239 @@
+"""The waiting room of a web process: one event loop for everybody who waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from api.log import get_logger
+from api.waiting.feed import Feed
+from api.waiting.guests import Connection, Guest
+from api.waiting.lookout import Look, Lookout
+from farm.errors import FarmError, FarmFault, Overloaded, RateLimited
+from farm.events import JobEvent
+from farm.views import JobView
+
+GUESTS_MAX = 4000
+"""In one web process. Each is a file descriptor and a few kilobytes."""
+GUESTS_OF_ONE_MAX = 200
+"""Of one key, in one web process."""
+STAY_EVERY_S = 10.0
+"""A connection that says nothing for longer is closed by proxies."""
+PLACES_EVERY_S = 5.0
+_LOOK_AGAIN_S = 1.0
+"""How often a job is looked at while its events are not heard, or could not be read."""
+_RETRY_AFTER_S = 5
+
+Enter = Callable[[Guest], Connection]
+"""Makes the guest's connection, in the room's thread; :meth:`WaitingRoom.leave` when it breaks."""
+
+T = TypeVar("T")
+
+_log = get_logger("api.waiting")
+
+
+class WaitingRoom:
+    """Everybody who waits in this process. Starts its threads when the first guest comes.
+
+    Args:
+        url: the Redis that carries the events, or empty: then jobs are looked at every second.
+        look: reads jobs, many at a time.
+    """
+
+    def __init__(self, url: str, look: Look) -> None:
+        self._url = url
+        self._lookout = Lookout(look, self._from_lookout)
+        self._starting = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = False
+        self._empty = threading.Event()
+        # What follows is the loop's own.
+        self._guests: dict[uuid.UUID, set[Guest]] = {}
+        self._owners: Counter[uuid.UUID] = Counter()
+        self._timers: dict[Guest, asyncio.TimerHandle] = {}
+        self._last: set[Guest] = set()
+        self._feed: Feed | None = None
+
+    @property
+    def guests(self) -> int:
+        """How many wait now."""
+        return len(self._timers)
+
+    def check(self, owner: uuid.UUID) -> None:
+        """Whether one more of this key may come in.
+
+        Raises:
+            RateLimited: too many of them wait already.
+            Overloaded: the room is full, or closing.
+        """
+        if self._owners[owner] >= GUESTS_OF_ONE_MAX:
+            raise RateLimited(
+                f"{GUESTS_OF_ONE_MAX} requests of this key are waiting already. End some of them, "
+                "or poll without `wait`.",
+                _RETRY_AFTER_S,
+            )
+        if self._closing or len(self._timers) >= GUESTS_MAX:
+            raise Overloaded("Too many clients are waiting. Poll without `wait`, or come back.")
+
+    def admit(self, guest: Guest, enter: Enter) -> None:
+        """Let a guest in. From any thread; ``enter`` is called in the room's own."""
+        self._start().call_soon_threadsafe(self._admit, guest, enter)
+
+    def leave(self, guest: Guest) -> None:
+        """The guest hung up, or was sent off. In the room's thread."""
+        timer = self._timers.pop(guest, None)
+        if timer is None:
+            return
+        timer.cancel()
+        self._last.discard(guest)
+        self._owners[guest.owner] -= 1
+        if not self._owners[guest.owner]:
+            del self._owners[guest.owner]
+        others = self._guests[guest.job_id]
+        others.discard(guest)
+        if not others:
+            del self._guests[guest.job_id]
+            self._the_feed.drop(guest.job_id)
+        if self._closing and not self._timers:
+            self._empty.set()
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Tell everybody how things stand, and see them off; give up after ``timeout_s``."""
+        self._closing = True
+        if self._loop is None:
+            return
+        self._loop.call_soon_threadsafe(self._see_everybody_off)
+        if not self._empty.wait(timeout_s):
+            _log.warning("clients were left waiting", count=self.guests)
+        self._lookout.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    @property
+    def _the_feed(self) -> Feed:
+        assert self._feed is not None, "the room has not been opened"
+        return self._feed
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        with self._starting:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                self._feed = Feed(self._url, self._heard, self._lookout.ask)
+                threading.Thread(
+                    target=self._run, args=(loop,), name="waiting-room", daemon=True
+                ).start()
+                self._lookout.start()
+                self._loop = loop
+            return self._loop
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        feeding = loop.create_task(self._the_feed.run())
+        loop.call_later(_LOOK_AGAIN_S, self._look_at_the_unheard)
+        loop.call_later(STAY_EVERY_S, self._stay)
+        loop.call_later(PLACES_EVERY_S, self._look_at_the_queues)
+        loop.run_forever()
+        feeding.cancel()
+        loop.run_until_complete(asyncio.gather(feeding, return_exceptions=True))
+        loop.close()
+
+    def _admit(self, guest: Guest, enter: Enter) -> None:
+        loop = asyncio.get_running_loop()
+        newly = guest.job_id not in self._guests
+        self._guests.setdefault(guest.job_id, set()).add(guest)
+        self._owners[guest.owner] += 1
+        wait_s = 0.0 if self._closing else guest.wait_s
+        self._timers[guest] = loop.call_later(wait_s, self._time_is_up, guest)
+        self._told(guest, lambda g: g.come_in(enter(g)))
+        if newly:
+            self._the_feed.want(guest.job_id)
+        if not newly or not self._url:
+            # Whoever is first is looked at once its events are heard: no change is missed.
+            self._lookout.ask(guest.job_id)
+
+    def _time_is_up(self, guest: Guest) -> None:
+        self._last.add(guest)
+        self._lookout.ask(guest.job_id)
+
+    def _heard(self, event: JobEvent) -> None:
+        wanted = [self._told(guest, lambda g: g.hear(event)) for guest in self._of(event.job_id)]
+        if any(wanted):
+            self._lookout.ask(event.job_id)
+
+    def _from_lookout(
+        self, asked: Sequence[uuid.UUID], found: Mapping[uuid.UUID, JobView] | FarmError
+    ) -> None:
+        assert self._loop is not None, "only an open room looks"
+        self._loop.call_soon_threadsafe(self._looked, asked, found)
+
+    def _looked(
+        self, asked: Sequence[uuid.UUID], found: Mapping[uuid.UUID, JobView] | FarmError
+    ) -> None:
+        for job_id in asked:
+            for guest in self._of(job_id):
+                if guest not in self._timers:
+                    continue
+                if isinstance(found, FarmError):
+                    self._could_not_look(guest, found)
+                else:
+                    self._show(guest, found[job_id])
+
+    def _show(self, guest: Guest, job: JobView) -> None:
+        last = guest in self._last
+        if self._told(guest, lambda g: g.see(job, last=last)):
+            self.leave(guest)
+        else:
+            self._told(guest, lambda g: g.queue_moved(job.place))
+
+    def _could_not_look(self, guest: Guest, error: FarmError) -> None:
+        if guest in self._last:
+            self._told(guest, lambda g: g.fail(error))
+            self.leave(guest)
+        else:
+            asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._look_if_there, guest.job_id)
+
+    def _told(self, guest: Guest, tell: Callable[[Guest], T]) -> T | None:
+        """Tell one guest; a bug on the way costs that guest only."""
+        try:
+            return tell(guest)
+        except Exception as error:  # noqa: BLE001
+            _log.error("a waiting client could not be told", exc_info=error)
+            guest.fail(FarmFault("This is a bug in the farm. It has been logged."))
+            self.leave(guest)
+            return None
+
+    def _of(self, job_id: uuid.UUID) -> list[Guest]:
+        return list(self._guests.get(job_id, ()))
+
+    def _look_if_there(self, job_id: uuid.UUID) -> None:
+        if job_id in self._guests:
+            self._lookout.ask(job_id)
+
+    def _look_at_the_unheard(self) -> None:
+        for job_id in self._guests:
+            if not self._the_feed.hears(job_id):
+                self._lookout.ask(job_id)
+        asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._look_at_the_unheard)
+
+    def _look_at_the_queues(self) -> None:
+        for job_id, guests in self._guests.items():
+            if any(guest.wants_place for guest in guests):
+                self._lookout.ask(job_id)
+        asyncio.get_running_loop().call_later(PLACES_EVERY_S, self._look_at_the_queues)
+
+    def _stay(self) -> None:
+        for guest in list(self._timers):
+            self._told(guest, lambda g: g.stay())
+        for job_id in self._guests:
+            # Events may be lost on the way, and one may have been the last.
+            self._lookout.ask(job_id)
+        asyncio.get_running_loop().call_later(STAY_EVERY_S, self._stay)
+
+    def _see_everybody_off(self) -> None:
+        for guest in list(self._timers):
+            self._time_is_up(guest)
+        if not self._timers:
+            self._empty.set()
