@@ -67,7 +67,8 @@ def nodes(as_json: bool, data: Path | None) -> None:
     else:
         rows = [_shown(node, everything) for node in found]
     columns = ("node", "host", "gpu", "memory", "holds", "queues", "job", "up", "seen")
-    show_rows(rows, columns, as_json=as_json, empty="No worker has reported.")
+    whole = ("node", "memory", "job", "up", "seen")
+    show_rows(rows, columns, as_json=as_json, empty="No worker has reported.", whole=whole)
 
 
 def _exact(node: Node) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def _shown(node: Node, everything: Sequence[str]) -> dict[str, str]:
         "node": node.name.partition("@")[0],
         "host": node.host,
         "gpu": (node.gpu or "-").removeprefix("NVIDIA "),
-        "memory": f"{_size(node.memory_used_bytes)} of {_size(node.memory_bytes)}",
+        "memory": f"{_size(node.memory_used_bytes)}/{_size(node.memory_bytes)}",
         "holds": ", ".join(held) or "-",
         "queues": ", ".join(queues) or "-",
         "job": f"{str(node.job_id)[:8]}{progress}" if node.job_id else "-",
@@ -96,8 +97,11 @@ def _shown(node: Node, everything: Sequence[str]) -> dict[str, str]:
 
 
 def _size(number: int) -> str:
-    """Bytes in the unit that leaves a digit or more before the point: ``820M``, ``6.9G``."""
-    return f"{number / 2**30:.1f}G" if number >= 2**30 else f"{number / 2**20:.0f}M"
+    """Bytes as a terminal has room for: ``820M``, ``6.9G``, ``141G``."""
+    if number < 2**30:
+        return f"{number / 2**20:.0f}M"
+    size = number / 2**30
+    return f"{size:.0f}G" if size >= 99.95 else f"{size:.1f}G"
 
 
 def _age(seconds: float) -> str:

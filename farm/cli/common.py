@@ -74,8 +74,13 @@ def say_credits(tenths: int, *, sign: bool = False) -> str:
     return f"{Decimal(tenths) / CREDIT_TENTHS:{plus}f}"
 
 
-def show_rows(rows: Rows, columns: Sequence[str], *, as_json: bool, empty: str) -> None:
-    """Print rows as a table with these columns, or all of each row as JSON."""
+def show_rows(
+    rows: Rows, columns: Sequence[str], *, as_json: bool, empty: str, whole: Sequence[str] = ()
+) -> None:
+    """Print rows as a table with these columns, or all of each row as JSON.
+
+    Where a terminal is narrow, lines are broken in the columns that are not ``whole``.
+    """
     if as_json:
         click.echo(json.dumps([_plain(row) for row in rows], indent=2, default=str))
         return
@@ -84,7 +89,7 @@ def show_rows(rows: Rows, columns: Sequence[str], *, as_json: bool, empty: str) 
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:
         table.add_row(*(_cell(row[column]) for column in columns))
     # A pipe has no width: never cut a line that another program reads.

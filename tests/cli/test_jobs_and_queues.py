@@ -94,7 +94,7 @@ def test_nodes_are_shown_as_they_report_without_the_broker(
     assert row["models"]["sdxl"] == {"bytes": 7 << 30, "load_s": 4.5}
     assert row["versions"] == {"torch": "2.11.0"}
     shown = farm("nodes").out.splitlines()[1]
-    for cell in ("worker-gpu0-17 ", "H200", "10.0G of 139.0G", "sdxl 7.0G, upscale 80M", " 2h "):
+    for cell in ("worker-gpu0-17 ", "H200", "10.0G/139G", "sdxl 7.0G, upscale 80M", " 2h "):
         assert cell in shown
     assert f"{str(job_id)[:8]} 7/20" in shown
     run(services, "UPDATE nodes SET seen_at = now() - interval '5 min'")
