@@ -45,6 +45,10 @@ class Caller:
             GENERATE, json=body, headers=self.headers | _named(headers)
         )
 
+    def post(self, path: str, body: Any, **headers: str) -> TestResponse:
+        """POST a JSON body."""
+        return self.app.test_client().post(path, json=body, headers=self.headers | _named(headers))
+
     def post_bytes(
         self, data: bytes, content_type: str | None, path: str = GENERATE
     ) -> TestResponse:

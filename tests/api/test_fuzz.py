@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from api.app import create_app, runtime_of
 from api.forms import Fields
 from api.storefronts.pixelapi import edits, translate, wire, wire_edits
+from api.storefronts.pixelapi.ids import PREFIXES
 from farm.catalog import built_in_catalog
 from farm.config import Settings
 from farm.errors import InvalidRequest
@@ -105,7 +106,7 @@ def test_the_documented_schema_accepts_what_is_accepted(body: dict[str, Any]) ->
     catalog = built_in_catalog()
     documented = wire.generate_request(catalog, "pixelapi")
     try:
-        translate.decode_generate(body, catalog, "pixelapi")
+        translate.decode_generate(body, catalog, "pixelapi", FetchPolicy())
         accepted = True
     except InvalidRequest:
         accepted = False
@@ -149,7 +150,7 @@ EDITS = {
         jsonschema_rs.Draft202012Validator(wire_edits.edit_json(card).model_json_schema()),
     )
     for card in built_in_catalog().models.values()
-    if card.type == "edit"
+    if card.operation in PREFIXES
 }
 
 

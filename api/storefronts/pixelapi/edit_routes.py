@@ -15,7 +15,6 @@ from api.storefronts.pixelapi.edits import decode_edit
 from api.storefronts.pixelapi.ids import PREFIXES
 from api.uploads import open_inputs, read_fields
 from farm.catalog import ModelCard
-from farm.types import JobRequest
 
 
 def add_edits(routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: str) -> None:
@@ -37,8 +36,7 @@ def _add_edit(
         with read_fields(request, bytes_max, card) as fields:
             asked = decode_edit(fields, card, runtime.fetch_policy)
             with open_inputs(runtime.pictures, card, asked.files, asked.urls) as inputs:
-                job = JobRequest(card.id, card.operation, asked.params, asked.warnings, inputs)
-                return accept(runtime, request, job, fields.fingerprint)
+                return accept(runtime, request, asked.job(inputs), fields.fingerprint)
 
     summary, result = wire_edits.SUMMARIES[card.operation], wire_edits.RESULTS[card.operation]
     edit.__doc__ = f"{summary}\n\n{result}\n\n{wire_edits.BOTH_WAYS}"

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from api.forms import Fields, Upload
+from api.storefronts.pixelapi.callback import FIELD as WEBHOOK
+from api.storefronts.pixelapi.callback import decode_webhook
 from api.storefronts.pixelapi.strangers import not_known
 from api.uploads import URL_SUFFIX
 from farm.catalog import InputSpec, ModelCard, ParamSpec
 from farm.errors import FieldError, InvalidRequest
 from farm.intake.urls import FetchPolicy, check_url
 from farm.parameters import resolve, type_name
+from farm.types import JobRequest, Picture, RemotePicture
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,14 @@ class Edit:
     warnings: tuple[str, ...]
     files: Mapping[str, Upload]
     urls: Mapping[str, str]
+    webhook_url: str | None
+
+    def job(self, inputs: Mapping[str, Picture | RemotePicture]) -> JobRequest:
+        """The job, with its pictures."""
+        card = self.card
+        return JobRequest(
+            card.id, card.operation, self.params, self.warnings, inputs, self.webhook_url
+        )
 
 
 @dataclass(slots=True)
@@ -51,16 +62,17 @@ def decode_edit(fields: Fields, card: ModelCard, policy: FetchPolicy) -> Edit:
         _take_input(fields, name, spec, policy, found)
     params, warnings = _take_params(fields, card, found)
     _check_one_of(fields, card, found)
+    webhook_url = _take_webhook(fields, policy, found)
     if found.errors:
         raise InvalidRequest(found.errors)
     warnings += not_known((*fields.values, *fields.files), known_fields(card))
-    return Edit(card, params, warnings, found.files, found.urls)
+    return Edit(card, params, warnings, found.files, found.urls, webhook_url)
 
 
 def known_fields(card: ModelCard) -> tuple[str, ...]:
     """Every field that a request for this card may have."""
     urls = (f"{name}{URL_SUFFIX}" for name in card.inputs)
-    return (*card.inputs, *urls, *card.params)
+    return (*card.inputs, *urls, *card.params, WEBHOOK)
 
 
 def _take_input(
@@ -95,6 +107,17 @@ def _take_url(url_name: str, name: str, url: Any, policy: FetchPolicy, found: _F
         found.urls[name] = check_url(url, url_name, policy)
     except InvalidRequest as error:
         found.errors += error.errors
+
+
+def _take_webhook(fields: Fields, policy: FetchPolicy, found: _Findings) -> str | None:
+    if WEBHOOK in fields.problems:
+        found.wrong(WEBHOOK, fields.problems[WEBHOOK])
+        return None
+    try:
+        return decode_webhook(_value(fields, WEBHOOK), policy)
+    except InvalidRequest as error:
+        found.errors += error.errors
+        return None
 
 
 def _take_params(

@@ -63,7 +63,7 @@ def _add_submit(
     def generate() -> Response:
         request = current_request()
         body = read_object(request, bytes_max)
-        job = translate.decode_generate(body, catalog, storefront, operation)
+        job = translate.decode_generate(body, catalog, storefront, runtime.fetch_policy, operation)
         encode = partial(
             translate_media.encode_submission,
             job=job,

@@ -17,6 +17,7 @@ from api.storefronts.pixelapi.accept import accept
 from api.storefronts.pixelapi.edit_routes import add_edits
 from api.storefronts.pixelapi.ids import GenerationId, GenerationIdConverter
 from api.storefronts.pixelapi.media_routes import add_media
+from api.storefronts.pixelapi.tryon_routes import add_tryon
 from farm import views
 
 STOREFRONT = "pixelapi"
@@ -29,6 +30,7 @@ def blueprint(runtime: Runtime, spec: SpecTree) -> Blueprint:
     _add_images(routes, runtime, spec)
     add_edits(routes, runtime, spec, STOREFRONT)
     add_media(routes, runtime, spec, STOREFRONT)
+    add_tryon(routes, runtime, spec, STOREFRONT)
     _add_account(routes, runtime, spec)
     return routes
 
@@ -59,7 +61,7 @@ def _add_images(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:
         """
         request = current_request()
         body = read_object(request, bytes_max)
-        job = translate.decode_generate(body, services.catalog, STOREFRONT)
+        job = translate.decode_generate(body, services.catalog, STOREFRONT, runtime.fetch_policy)
         return accept(runtime, request, job, lambda: body)
 
     @routes.get("/v1/image/<generation:generation_id>")

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from api.storefronts.pixelapi.callback import FIELD as WEBHOOK
+from api.storefronts.pixelapi.callback import Problems, decode_webhook
 from api.storefronts.pixelapi.ids import encode_id
 from api.storefronts.pixelapi.strangers import not_known
+from api.storefronts.pixelapi.tryon_errors import TryOnRefused
 from farm.accounts import Account
 from farm.catalog import Catalog, ModelCard
 from farm.errors import (
@@ -19,6 +22,7 @@ from farm.errors import (
     TooLarge,
     UnreadableImage,
 )
+from farm.intake.urls import FetchPolicy
 from farm.parameters import resolve, type_name
 from farm.storage import UrlSigner
 from farm.submit import Submission
@@ -57,7 +61,11 @@ def statuses_for(user_agent: str) -> Mapping[JobState, str]:
 
 
 def decode_generate(
-    body: Mapping[str, Any], catalog: Catalog, storefront: str, operation: str = "generate"
+    body: Mapping[str, Any],
+    catalog: Catalog,
+    storefront: str,
+    policy: FetchPolicy,
+    operation: str = "generate",
 ) -> JobRequest:
     """The body of ``POST /v1/image/generate`` as a job, or of another operation's that has a
     choice of models.
@@ -66,10 +74,17 @@ def decode_generate(
         InvalidRequest: naming every field that is missing, of the wrong type or out of range.
     """
     card = _card(body.get("model"), catalog, storefront, operation)
-    given = {name: body[name] for name in card.params if name in body}
-    params, warnings = resolve(card, given)
-    known = ("model", *card.params)
-    return JobRequest(card.id, card.operation, params, warnings + not_known(body, known))
+    problems = Problems()
+    webhook_url: str | None = None
+    params: Mapping[str, Any] = {}
+    warnings: tuple[str, ...] = ()
+    with problems.gathered():
+        params, warnings = resolve(card, {n: body[n] for n in card.params if n in body})
+    with problems.gathered():
+        webhook_url = decode_webhook(body.get(WEBHOOK), policy)
+    problems.check()
+    warnings += not_known(body, ("model", *card.params, WEBHOOK))
+    return JobRequest(card.id, card.operation, params, warnings, webhook_url=webhook_url)
 
 
 def _card(name: Any, catalog: Catalog, storefront: str, operation: str) -> ModelCard:
@@ -181,6 +196,8 @@ def render_error(error: FarmError, pricing_url: str) -> dict[str, Any]:
         return {"detail": f"{error} Upgrade at {pricing_url}/#pricing"}
     return {"detail": str(error)}
 
+    if isinstance(error, TryOnRefused):
+        return {"detail": error.rendered()}
 
 def _whole(text: str | None, name: str, default: int, most: int, problems: list[FieldError]) -> int:
     if text is None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
 
 from farm.catalog import Catalog, ModelCard, ParamSpec
+from farm.intake.urls import URL_MAX
 
 # No NUL, which PostgreSQL cannot store; where text is required, something beside whitespace.
 _NO_NUL = r"^[^\x00]*$"
@@ -61,6 +62,7 @@ def _variant(card: ModelCard, thing: str, *, is_default: bool) -> type[BaseModel
         __doc__=f"{thing.capitalize()} by {card.title}.",
         model=model,
         **fields,
+        webhook_url=webhook_field(),
     )
     return made
 
@@ -86,6 +88,15 @@ def param_field(card: ModelCard, name: str, spec: ParamSpec, *, nullable: bool =
         return (checked, Field(description=note))
     kind = checked | None if nullable else checked
     return (kind, Field(default=spec.default, description=note))
+
+
+def webhook_field(*, nullable: bool = True) -> Any:
+    """``webhook_url`` as pydantic has fields. A form knows no null: not ``nullable`` there."""
+    url: Any = Annotated[
+        str, Field(min_length=1, max_length=URL_MAX, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\\]+$")
+    ]
+    note = "An https URL that is told once, signed, when the job has ended (plans pro and scale)."
+    return (url | None if nullable else url, Field(default=None, description=note))
 
 
 def _at_least(length: int) -> str:
@@ -218,7 +229,7 @@ def _problems(statuses: dict[int, str]) -> dict[str, Any]:
 
 _ANY_CALL = {
     401: "No key, or one that is not known here.",
-    403: "The account is blocked, or the User-Agent is refused.",
+    403: "The account is blocked, or the User-Agent or a webhook_url refused.",
     429: "Too many calls this minute; Retry-After says when to come back.",
     503: "The farm is busy or its database away; Retry-After. Nothing was charged.",
 }

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
-from api.storefronts.pixelapi.wire import param_field
+from api.storefronts.pixelapi.wire import param_field, webhook_field
 from api.uploads import URL_SUFFIX
 from farm.catalog import InputSpec, ModelCard
 from farm.intake.urls import URL_MAX
@@ -64,6 +64,7 @@ def edit_json(card: ModelCard) -> type[BaseModel]:
             url if spec.required else (_Url | None, Field(default=None, description=note))
         )
     fields |= {name: param_field(card, name, spec) for name, spec in card.params.items()}
+    fields["webhook_url"] = webhook_field()
     rules: dict[str, Any] = {"examples": [dict(EXAMPLES[card.operation])]}
     if card.needs_one_of:
         ways = [f"{n}{URL_SUFFIX}" if n in card.inputs else n for n in card.needs_one_of]
@@ -88,6 +89,7 @@ def edit_form(card: ModelCard) -> type[BaseModel]:
         )
     for name, param in card.params.items():
         fields[name] = param_field(card, name, param, nullable=False)
+    fields["webhook_url"] = webhook_field(nullable=False)
 
     def complete(schema: dict[str, Any]) -> None:
         if card.needs_one_of:
