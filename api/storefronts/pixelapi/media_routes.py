@@ -97,7 +97,7 @@ def _add_status(routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront:
     def audio_status(generation_id: GenerationId) -> Response:
         """The status of audio; poll it until it has ended."""
         words = translate.statuses_for(current_request().agent)
-        job = find_job(runtime, generation_id, "audio")
+        job = runtime.outlooks.placed(find_job(runtime, generation_id, "audio"))
         return json_reply(translate.encode_job(job, words, signer, public_url))
 
     @routes.get("/v1/video/<generation:generation_id>")

@@ -78,8 +78,8 @@ def _add_images(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:
         request = current_request()
         job = views.get_job(services.db, request.caller().account_id, generation_id.job_id)
         generation_id.check(job.operation)
-        words = translate.statuses_for(request.agent)
-        return json_reply(translate.encode_job(job, words, signer, public_url))
+        job = runtime.outlooks.placed(job)
+        return json_reply(translate.encode_job_for(job, request.agent, signer, public_url))
 
 
 def _add_account(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:

@@ -140,6 +140,12 @@ def encode_job(
         answer["processing_ms"] = job.processing_ms
     if job.served_by is not None:
         answer["served_by"] = job.served_by
+    if job.place is not None:
+        answer |= job.place.told()
+    if job.state is JobState.CANCELLED and job.finished_at is not None:
+        answer["cancel_requested_at"] = _time(job.finished_at)
+        if job.freed_at is not None:
+            answer["worker_freed_at"] = _time(job.freed_at)
     if job.steps:
         answer["progress"] = {"step": job.step, "steps": job.steps}
     if job.state in _REASONS:
@@ -147,6 +153,11 @@ def encode_job(
     if job.warnings:
         answer["warnings"] = list(job.warnings)
     return answer
+
+
+def encode_job_for(job: JobView, agent: str, signer: UrlSigner, public_url: str) -> dict[str, Any]:
+    """The status object in the words that a client of this User-Agent knows."""
+    return encode_job(job, statuses_for(agent), signer, public_url)
 
 
 def encode_usage(
@@ -185,6 +196,8 @@ def decode_usage_query(query: Mapping[str, str]) -> tuple[int, int]:
 
 def render_error(error: FarmError, pricing_url: str) -> dict[str, Any]:
     """The body of an error answer: a sentence, and the fields that are wrong."""
+    if isinstance(error, TryOnRefused):
+        return {"detail": error.rendered()}
     if isinstance(error, InvalidRequest):
         fields = [{"field": e.field, "message": e.message} for e in error.errors]
         return {"detail": str(error), "errors": fields}
@@ -196,8 +209,6 @@ def render_error(error: FarmError, pricing_url: str) -> dict[str, Any]:
         return {"detail": f"{error} Upgrade at {pricing_url}/#pricing"}
     return {"detail": str(error)}
 
-    if isinstance(error, TryOnRefused):
-        return {"detail": error.rendered()}
 
 def _whole(text: str | None, name: str, default: int, most: int, problems: list[FieldError]) -> int:
     if text is None:

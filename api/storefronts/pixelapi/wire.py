@@ -172,7 +172,15 @@ class Generation(BaseModel):
     error_message: str | None = None
     served_by: str | None = None
     attempts: int
+    queue_position: int | None = Field(default=None, ge=1, description="1 is the next.")
+    eta_seconds: float | None = Field(
+        default=None, ge=0, description="Seconds until it is done; left out when not known."
+    )
     progress: Progress | None = None
+    cancel_requested_at: str | None = None
+    worker_freed_at: str | None = Field(
+        default=None, description="When the worker of a job that was cancelled had stopped."
+    )
     receipt: Receipt
     warnings: list[str] | None = None
 
