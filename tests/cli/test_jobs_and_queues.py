@@ -58,7 +58,7 @@ def test_queues_show_what_waits_and_that_nobody_works(farm: Farm, services: Serv
     submitted(services, customer(services))
 
     rows = {row["queue"]: row for row in farm("queues", "--json").json()}
-    assert set(rows) == {*services.catalog.queues, "intake", "control"}
+    assert set(rows) == {*services.catalog.queues, "intake", "webhooks", "control"}
     sdxl = rows["gpu.sdxl"]
     assert (sdxl["queued"], sdxl["running"], sdxl["workers"]) == (1, 1, 0)
 
