@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 from farm.catalog import PRIORITY_LAST, Catalog
 from farm.config import Settings
 from farm.errors import BrokerUnavailable
-from farm.messages import CONTROL_QUEUE, INTAKE_QUEUE
+from farm.messages import CONTROL_QUEUE, INTAKE_QUEUE, WEBHOOKS_QUEUE
 
 PRIORITY_STEPS = (0, 3, 6, 9)
 """The priorities that Redis keeps apart: a list of its own for each, and one more key in every
@@ -59,7 +59,7 @@ def redis_py_url(url: str) -> str:
 
 def queue_names(catalog: Catalog) -> tuple[str, ...]:
     """Every queue of the farm: one for each model (some models may share), then control's."""
-    return (*catalog.queues, INTAKE_QUEUE, CONTROL_QUEUE)
+    return (*catalog.queues, INTAKE_QUEUE, WEBHOOKS_QUEUE, CONTROL_QUEUE)
 
 
 def make_celery(settings: Settings, catalog: Catalog) -> Celery:

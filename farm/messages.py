@@ -3,8 +3,8 @@
 PostgreSQL holds every job; a message only says "look at this one" and may be lost, doubled,
 late or out of order. A ``GENERATE`` message is rung on the model's own queue, a ``FETCH`` one
 on the intake queue. Its Celery task id is the job's id, which is all it says: it has no
-arguments. The others have no arguments either; beat sends them to the control queue on the
-schedule in ``tasks/beat.py``.
+arguments. The others have no arguments either; beat sends them on the schedule in
+``tasks/beat.py``, to the control queue or, for ``WEBHOOKS``, to that one's own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ CONTROL_QUEUE = "control"
 INTAKE_QUEUE = "intake"
 """Jobs whose pictures are still to be fetched wait here, before their model's own queue."""
 INTAKE_PRIORITY = 3
+WEBHOOKS_QUEUE = "webhooks"
+"""Beat asks here for a process that sends webhooks; no job waits here."""
 
 GENERATE = "farm.generate"
 """Claim the job whose id this message bears, run it, settle it."""
@@ -41,7 +43,10 @@ RENEW = "farm.renew"
 AUDIT = "farm.audit"
 """Check the books and write down what was found."""
 
-TASKS = (GENERATE, FETCH, SWEEP, REAP, CLEAN, ORPHANS, RENEW, AUDIT)
+WEBHOOKS = "farm.webhooks"
+"""Send the webhooks that are due, for some minutes, where no other process does."""
+
+TASKS = (GENERATE, FETCH, SWEEP, REAP, CLEAN, ORPHANS, RENEW, AUDIT, WEBHOOKS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,24 @@ from kombu.messaging import Producer
 from farm.broker import messages_waiting
 from farm.config import Settings, make_folder
 from farm.errors import BrokerUnavailable
-from farm.messages import AUDIT, CLEAN, CONTROL_QUEUE, ORPHANS, REAP, RENEW, SWEEP
+from farm.messages import (
+    AUDIT,
+    CLEAN,
+    CONTROL_QUEUE,
+    ORPHANS,
+    REAP,
+    RENEW,
+    SWEEP,
+    WEBHOOKS,
+    WEBHOOKS_QUEUE,
+)
 
 _log = logging.getLogger(__name__)
 
 BACKLOG_MAX = 100
-"""Beat sends nothing while this many control messages wait: each would be one more of the same."""
+"""Beat sends nothing to a queue in which this many wait: each would be one more of the same."""
+_QUEUES = {WEBHOOKS: WEBHOOKS_QUEUE}
+"""Where a task has a queue of its own; the others go to control's."""
 
 
 def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -29,20 +41,25 @@ def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         CLEAN: 300.0,
         ORPHANS: 3600.0,
         AUDIT: 3600.0,
+        # One that finds another one sending ends at once.
+        WEBHOOKS: settings.sweep_every_s,
     }
     return {
         name: {
             "task": name,
             "schedule": seconds,
             # Run late it would only repeat the run after it: a worker drops it unread.
-            "options": {"queue": CONTROL_QUEUE, "expires": max(seconds, 5.0)},
+            "options": {
+                "queue": _QUEUES.get(name, CONTROL_QUEUE),
+                "expires": max(seconds, 5.0),
+            },
         }
         for name, seconds in every_s.items()
     }
 
 
 class Scheduler(PersistentScheduler):  # type: ignore[misc]
-    """Celery's scheduler, with a bound on what it leaves in the control queue.
+    """Celery's scheduler, with a bound on what it leaves in a queue.
 
     Redis cannot expire a message in a list, so that while no control worker runs the list
     would grow without end.
@@ -56,11 +73,11 @@ class Scheduler(PersistentScheduler):  # type: ignore[misc]
     def apply_entry(self, entry: ScheduleEntry, producer: Producer | None = None) -> None:
         """Send a task that is due, unless too many wait already."""
         try:
-            waiting = messages_waiting(self.app)[CONTROL_QUEUE]
+            waiting = messages_waiting(self.app)[entry.options["queue"]]
         except BrokerUnavailable as error:
             _log.warning("%s not sent: %s", entry.name, error)
             return
         if waiting >= BACKLOG_MAX:
-            _log.warning("%s not sent: %d control messages wait for a worker", entry.name, waiting)
+            _log.warning("%s not sent: %d messages wait for a worker", entry.name, waiting)
             return
         super().apply_entry(entry, producer)

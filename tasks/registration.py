@@ -20,6 +20,7 @@ from tasks.drain import Drain
 from tasks.fetch import fetch
 from tasks.generate import generate
 from tasks.limits import limited_request
+from tasks.webhooks import FOR_S, send_webhooks
 
 CONTROL_SOFT_LIMIT_S, CONTROL_HARD_LIMIT_S = 900, 960
 """An audit of a large farm is the longest control task."""
@@ -64,6 +65,13 @@ def _register(app: Celery, slot: ChildSlot) -> None:
         shared=False,
         soft_time_limit=FETCH_SOFT_LIMIT_S,
         time_limit=FETCH_HARD_LIMIT_S,
+    )
+    app.task(
+        _on_child(slot, send_webhooks),
+        name=messages.WEBHOOKS,
+        shared=False,
+        soft_time_limit=FOR_S + 60,
+        time_limit=FOR_S + 90,
     )
     control = {
         messages.SWEEP: sweep.sweep,

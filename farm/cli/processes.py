@@ -19,14 +19,14 @@ from farm.catalog import Catalog
 from farm.cli.common import data_option
 from farm.config import Settings, child_environment, load_settings, make_folder
 from farm.errors import SetupError
-from farm.messages import CONTROL_QUEUE, INTAKE_QUEUE
+from farm.messages import CONTROL_QUEUE, INTAKE_QUEUE, WEBHOOKS_QUEUE
 from farm.servers import die_with_parent
 from farm.services import open_catalog
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-CONTROL_PROCESSES = 4
-"""Most of them may wait for somebody's slow web server; one is enough for the rest."""
+CONTROL_PROCESSES = 5
+"""One sends webhooks, most may wait for somebody's slow web server, one is enough for the rest."""
 # A decoded picture is tens of megabytes. Above this many bytes malloc asks the system for pages
 # of their own and gives them back when the picture goes; left to itself it raises the bound and
 # keeps them.
@@ -95,13 +95,15 @@ def worker(queues: str | None, gpu: int | None, supervised: bool, data: Path | N
 @supervised_option
 @data_option
 def control(supervised: bool, data: Path | None) -> None:
-    """Fetch inputs, sweep, reap, clean, renew and audit: the work that needs no GPU."""
+    """Fetch inputs, send webhooks, sweep, reap, clean, renew, audit: what needs no GPU."""
     settings = load_settings(data)
     settings.need_database()
     _celery(
         settings,
         supervised,
-        _worker_command("control", [CONTROL_QUEUE, INTAKE_QUEUE], CONTROL_PROCESSES, settings),
+        _worker_command(
+            "control", [CONTROL_QUEUE, WEBHOOKS_QUEUE, INTAKE_QUEUE], CONTROL_PROCESSES, settings
+        ),
         _DECODES_PICTURES,
     )
 

@@ -11,7 +11,15 @@ from farm.broker import celery_priority, make_celery, messages_waiting, queue_na
 from farm.catalog import Catalog
 from farm.config import Settings
 from farm.errors import BrokerUnavailable, SetupError
-from farm.messages import CONTROL_QUEUE, FETCH, GENERATE, INTAKE_QUEUE, TASKS
+from farm.messages import (
+    CONTROL_QUEUE,
+    FETCH,
+    GENERATE,
+    INTAKE_QUEUE,
+    TASKS,
+    WEBHOOKS,
+    WEBHOOKS_QUEUE,
+)
 
 REDIS, RABBITMQ = "redis://localhost", "amqp://localhost"
 
@@ -48,7 +56,12 @@ def test_every_model_has_its_queue_and_nothing_else_exists(
     redis_url: str, tmp_path: Path, catalog: Catalog
 ) -> None:
     app = make_celery(Settings(BROKER_URL=redis_url, data=tmp_path), catalog)
-    assert set(app.amqp.queues) == {*catalog.queues, INTAKE_QUEUE, CONTROL_QUEUE}
+    assert set(app.amqp.queues) == {
+        *catalog.queues,
+        INTAKE_QUEUE,
+        WEBHOOKS_QUEUE,
+        CONTROL_QUEUE,
+    }
     assert queue_names(catalog)[-1] == CONTROL_QUEUE
     assert set(messages_waiting(app).items()) == {(name, 0) for name in queue_names(catalog)}
 
@@ -95,5 +108,7 @@ def test_beat_schedules_every_control_task(settings: Settings) -> None:
 
     table = schedule(settings)
     assert {entry["task"] for entry in table.values()} == set(TASKS) - {GENERATE, FETCH}
-    assert all(entry["options"]["queue"] == CONTROL_QUEUE for entry in table.values())
+    queues = {task: entry["options"]["queue"] for task, entry in table.items()}
+    assert queues.pop(WEBHOOKS) == WEBHOOKS_QUEUE
+    assert set(queues.values()) == {CONTROL_QUEUE}
     assert all(entry["options"]["expires"] <= 3600 for entry in table.values())
