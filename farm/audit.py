@@ -22,6 +22,8 @@ from farm.db import mapped_failures
 from farm.errors import NotFound
 from farm.services import Services
 from farm.storage import Storage
+from farm.webhooks.deliveries import KEPT_DAYS
+from farm.webhooks.queue import OVERDUE_DAYS
 
 TIMEOUT_S = 600
 _CHUNK = 1 << 20
@@ -45,6 +47,13 @@ class Finding:
 
 
 _ENDED_WITHOUT = "('failed', 'blocked', 'cancelled', 'expired')"
+
+# Deliveries are kept for a little longer than this.
+_TOLD_WITHIN = f"interval '{KEPT_DAYS - 1} days'"
+# A job may have ended beside an endpoint that was just being added.
+_SEEN_AFTER = "interval '1 minute'"
+# Somebody gives up what has been due for so long, or nobody sends at all.
+_OVERDUE = f"interval '{OVERDUE_DAYS + 1} days'"
 
 _QUERIES: tuple[tuple[int, str, str], ...] = (
     (
@@ -135,6 +144,30 @@ _QUERIES: tuple[tuple[int, str, str], ...] = (
            OR (state = 'running' AND lease_until < now() - :running_s * interval '1 second')
            OR (state IN ('queued', 'running')
                AND created_at < now() - :alive_s * interval '1 second')
+        """,
+    ),
+    (
+        8,
+        "every ended job with a webhook has its event delivered, scheduled or given up",
+        f"""
+        SELECT 'job ' || j.id AS who FROM jobs j
+        WHERE j.webhook_url IS NOT NULL AND j.finished_at > now() - {_TOLD_WITHIN}
+          AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d
+                          WHERE d.job_id = j.id AND d.url = j.webhook_url
+                            AND d.event = 'job.' || j.state)
+        UNION ALL
+        SELECT 'job ' || j.id || ' at endpoint ' || e.id FROM webhook_endpoints e
+        JOIN jobs j ON j.account_id = e.account_id AND j.finished_at > e.since + {_SEEN_AFTER}
+        WHERE e.url IS NOT NULL AND e.enabled AND e.deleted_at IS NULL
+          AND (e.events IS NULL OR 'job.' || j.state = ANY (e.events))
+          AND j.finished_at > now() - {_TOLD_WITHIN}
+          AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d
+                          WHERE d.job_id = j.id AND d.target = e.id)
+        UNION ALL
+        SELECT 'delivery ' || d.id FROM webhook_deliveries d
+        LEFT JOIN jobs j ON j.id = d.job_id
+        WHERE (d.job_id IS NOT NULL AND d.event <> 'job.' || j.state)
+           OR (d.state = 'scheduled' AND d.next_at < now() - {_OVERDUE})
         """,
     ),
     (

@@ -77,7 +77,7 @@ def test_make_demo(tmp_path: Path) -> None:
         with Image.open(out / name) as picture:
             assert (picture.format, picture.size) == ("PNG", size)
     assert "balance: 9962 credits (was 10000, spent 38)" in done.stdout
-    assert "audit: all 9 invariants hold" in done.stdout
+    assert "audit: all 10 invariants hold" in done.stdout
 
 
 EDITED = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -10,8 +11,10 @@ from sqlalchemy import text
 from farm.audit import audit, summary
 from farm.services import Services
 from farm.submit import submit
+from farm.types import Idempotency
+from farm.webhooks.endpoints import add_endpoint
 from tests import factories
-from tests.farm.checks import assert_books_balance, scalar
+from tests.farm.checks import assert_books_balance, run, scalar
 
 
 def break_books(services: Services, *statements: str, **values: object) -> None:
@@ -31,10 +34,20 @@ def broken_numbers(services: Services) -> set[int]:
 @pytest.fixture
 def settled(services: Services) -> uuid.UUID:
     """A job that succeeded, beside one that failed, one queued and one running."""
-    who = factories.customer(services, extra_credits=10)
+    who = factories.customer(services, plan="pro", extra_credits=10)
+    endpoint, _ = add_endpoint(services.db, who.account_id, "https://shop.example/hook")
+    run(
+        services,
+        "UPDATE webhook_endpoints SET since = since - interval '1 hour' WHERE id = :id",
+        id=endpoint.id,
+    )
     failed = factories.claimed(services, factories.submitted(services, who))
     factories.fail(services, failed)
-    claim = factories.claimed(services, factories.submitted(services, who, key="k"))
+    request = replace(factories.request(), webhook_url="https://shop.example/mine")
+    idempotency = Idempotency("k", b"\1" * 32)
+    claim = factories.claimed(
+        services, submit(services, who.principal, request, idempotency).job_id
+    )
     assert factories.succeed(services, claim)
     factories.submitted(services, who)
     factories.claimed(services, factories.submitted(services, who))
@@ -46,7 +59,7 @@ def settled(services: Services) -> uuid.UUID:
 def test_it_says_that_all_is_well_in_one_line_and_keeps_the_result(
     services: Services, settled: uuid.UUID
 ) -> None:
-    assert summary(audit(services)) == "audit: all 9 invariants hold"
+    assert summary(audit(services)) == "audit: all 10 invariants hold"
     assert scalar(services, "SELECT broken FROM audits ORDER BY id DESC LIMIT 1") == []
     assert scalar(services, "SELECT state FROM jobs WHERE id = :id", id=settled) == "succeeded"
 
@@ -69,6 +82,10 @@ def test_it_says_that_all_is_well_in_one_line_and_keeps_the_result(
         (7, "UPDATE jobs SET queued_at = now() - interval '2 days' WHERE state = 'queued'"),
         (7, "UPDATE jobs SET lease_until = now() - interval '1 hour' WHERE state = 'running'"),
         (7, "UPDATE jobs SET created_at = now() - interval '9 days' WHERE state = 'running'"),
+        (8, "DELETE FROM webhook_deliveries WHERE url IS NULL"),
+        (8, "DELETE FROM webhook_deliveries WHERE url IS NOT NULL"),
+        (8, "UPDATE webhook_deliveries SET event = 'job.failed'"),
+        (8, "UPDATE webhook_deliveries SET next_at = now() - interval '9 days'"),
         (9, "UPDATE idempotency_keys SET account_id = gen_random_uuid()"),
         (10, "UPDATE inputs SET deleted_at = now()"),
         (10, "UPDATE inputs SET key = NULL, url = 'https://x.example/a.png'"),
@@ -101,7 +118,7 @@ def test_a_missing_and_an_altered_file_are_found(services: Services, settled: uu
     findings = {finding.number: finding for finding in audit(services)}
     assert findings[5].offenders == 1
     assert str(settled) in findings[5].example
-    assert summary(list(findings.values())) == "audit: BROKEN: invariant 5 (of 9)"
+    assert summary(list(findings.values())) == "audit: BROKEN: invariant 5 (of 10)"
 
 
 def test_an_expired_output_may_be_gone(services: Services, settled: uuid.UUID) -> None:
