@@ -44,6 +44,13 @@ CHECKS = (
 SEED = 20261121
 DOCUMENT = "/docs/pixelapi/openapi.json"
 PAGE = 100
+OWN_PATHS = {
+    "musicgen-small": "/v1/audio",
+    "wan2.1": "/v1/video",
+    "cogvideo-2b": "/v1/video",
+    "try-on": "/v1/virtual-tryon/jobs",
+}
+"""Where jobs that are no pictures have a status path of their own, by model or operation."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Target:
         _, document = self.call(key, DOCUMENT)
         schemas = document["components"]["schemas"]
         for path, operations in document["paths"].items():
-            if "post" in operations:
+            if "requestBody" in operations.get("post", {}):
                 media = operations["post"]["requestBody"]["content"]["application/json"]
                 shape = schemas[media["schema"]["$ref"].rpartition("/")[2]]
                 status, answer = self.call(key, path, shape["examples"][0])
@@ -117,10 +124,13 @@ def strangers_in(target: Target) -> list[str]:
     for owner, other in (target.keys, target.keys[::-1]):
         for job in target.jobs(owner):
             bare = job["id"][-36:]
+            own = OWN_PATHS.get(job.get("model") or job["operation"])
             for path in (
                 f"/v1/image/{job['id']}",
                 f"/v1/image/{bare}",
                 f"/v1/image/upscale/{bare}",
+                f"/v1/jobs/{bare}",
+                *((f"{own}/{bare}",) if own else ()),
             ):
                 if (mine := target.call(owner, path)[0]) != 200:
                     found.append(f"{path}: {mine} for its owner")
