@@ -12,7 +12,7 @@ from typing import Any
 from flask import Flask, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import catalogue, docs, errors, jobs, limits, ops, outputs
+from api import catalogue, docs, errors, jobs, limits, ops, outputs, webhooks
 from api.auth import UNKNOWN, Gatekeeper, Policy, policy_of
 from api.bodies import finish_reading
 from api.log import Access
@@ -75,6 +75,7 @@ def _add_routes(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
     shapes = [(specs[dialect.id], dialect.problem) for dialect in DIALECTS]
     app.register_blueprint(catalogue.blueprint(runtime, shapes, DIALECTS[0].id))
     app.register_blueprint(jobs.blueprint(runtime, DIALECTS, specs))
+    app.register_blueprint(webhooks.blueprint(runtime, shapes))
     app.register_blueprint(outputs.blueprint(runtime))
     app.register_blueprint(docs.blueprint(specs))
     app.register_blueprint(ops.blueprint(runtime, metrics))

@@ -17,6 +17,7 @@ from tests.api.pictures import picture
 
 OBJECTS = {"400": "TryOnProblem", "413": "TryOnProblem", "422": "TryOnRefusal"}
 """How a try-on's errors look, by status."""
+WEBHOOKS = "/v1/account/webhooks"
 HTTP_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 
@@ -83,7 +84,9 @@ def test_only_answers_that_are_given_are_documented(spec: dict[str, Any]) -> Non
     for path, operations in spec["paths"].items():
         for operation in operations.values():
             documented = set(operation["responses"])
-            if "requestBody" in operation:
+            if path.startswith(WEBHOOKS):
+                assert reads <= documented <= reads | {"400", "404", "413", "422"}, path
+            elif "requestBody" in operation:
                 assert documented == submits, path
             else:
                 assert documented - {"204", "404", "405", "409", "422"} == reads, path
@@ -102,7 +105,7 @@ def test_every_example_works_when_it_is_pressed(caller: Caller, spec: dict[str, 
     schemas, pressed = spec["components"]["schemas"], 0
     for path, operations in spec["paths"].items():
         for method, operation in operations.items():
-            if re.search(r"{(generation|job)_id}|{ref}", path):
+            if re.search(r"{(generation|job|endpoint|message)_id}|{ref}", path):
                 continue
             for kind, body in _bodies(schemas, operation):
                 filled = path
@@ -115,7 +118,7 @@ def test_every_example_works_when_it_is_pressed(caller: Caller, spec: dict[str, 
                 assert response.status_code == 200, (path, kind, response.json)
                 assert "warnings" not in response.json, path
                 pressed += 1
-    assert pressed == 3 + 2 * 5 + 1 + 4
+    assert pressed == 3 + 2 * 5 + 1 + 4 + 2
 
 
 def _bodies(schemas: dict[str, Any], operation: dict[str, Any]) -> list[tuple[str | None, Any]]:
