@@ -15,21 +15,29 @@ from api.storefronts.pixelapi.wire import (
 from farm.catalog import ModelCard
 
 _PERSON = (
-    "iVBORw0KGgoAAAANSUhEUgAAAHgAAACgAgMAAAC6Z0ADAAAADFBMVEXi3dPgtJY8br4yMjxI3w/8AAABQklEQVR42u2V"
-    "v47CMAzGnRLdwHJZ2HkPljzCLWw83m0MbMx9nJNYOp8qvhuuyh/HVKlwkZASqWnCr/lsY9clauPpsTvm+y7bGU9fM9gS"
-    "2RnsiMwM9tMlYzMpPMA2TCJ2QUK2XYwl2CeztrhJ/Nf3/G0x/m+Dmvgm3dz2RETXdQIbEv8FPIZJxOBh557TbZ87zlwb"
-    "mGmGR2b6jaslvuwf32H5e1os7iTJjhdinhWtwHzRZPLTvbCqFTdFe1zm+SD8A7WnbdG5l9kei0WCnVgF9eJW8LKTMhJ3"
-    "aoXshOx0UsLiozq2bRqaD6G/5AV2aWhxoyPu0zTGKF8RmMkaNULKVMQt/93y0z0JjaJO3D1oprWeo/je1Z/2BfA1p6fw"
-    "z7tD/j07s+fcFgDuFwD4MYIQAIyfANAr13nDDTfccMMNr4RXHX+q6TujpXIrnQAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAHgAAACgBAMAAAA1J7WjAAAAGFBMVEXp6enp6Ojo6Ono6Ojo6Ofn6OhwgJtAPUQvAl"
+    "haAAADDklEQVR42u2awW4aMRCGfxsqFVWpvFS99LSQXtpLIXkBlPYBeIQ+Qp+sSl+g5RFoc4eVeg62kkOpCuscloUG"
+    "e+3By+4KtRzCasm3vz0z9swY2CXCXxyVwTx2ftx2fciG4m4RqMzeR+xCBMIvAOAyDGYDAGAiCL7J3i6C4I+AlAALgb"
+    "mABKRr3MUwgwYAhbjuCGNQAKBxFgBP/UFYDI909q5qX1WqDDwFIiACVgHwAJCAAloBsM7/qgA4zS+SEGXltZzDVRvF"
+    "dZCfN4qrIDjNpH8GwZm501LhWQpOguDMzHwUBLfjphLd1BskrDCdnOdbrv4cHwb3H23XEjM6zIfGrduEOueeeatLNR"
+    "i3JBgW1+Eqa14UZZTXRNjq1id1zFmAaIhjK6/JmwKnmQbAiAQXlD+izJxTEjwll7gWeFxBsc5IsCihnHprKwdcWHaN"
+    "qw7PtJLWSBFg1mRTlhKzdIXt4O71PK9R3PAUmFuH3SPAV/SVwUNr7boMpjU1P6eqgghTfjimnwHwEuuiYNjX5q0FEZ"
+    "4f2VV/DoCFo3p3warY4n0v3LfCDJqWn8kBVjDnhJYJjrqq1oWZ/aspxMkxMjA9uA+3XIXFxAOz4lyVGAVRm7wiAc48"
+    "yl17IGaPjf0G0+Tt1O5nI8gSanXFAHz5BAB6jq5weN95+oiZtVkpHPaicF3oxAiffWU90xbTaQBYGI81hi0BAO8sEa"
+    "9lI8m9fvg6AI7LK2+3+vuwYesycx4Ew8oz+SpcleS9XeL6r+qCJD3Z2HaOv1JlfYIGUyfu55Nz1SoA1uVdNSk57JZq"
+    "wmB64Hl4da6K8z1E1a2c/JtLskG4mdgOhPV/ax8Grx5vgqo+V5U32MrSqtSjfL+t+ScHwbtEkQQqq9zkenwQ/Fpgc9"
+    "DZA8DOD+lif3wAgFaUP4GdWVuU1ivj1vc3nasOAKATRVF29WzZeXlndtrGV4sRjzc/ftEKf1/NpFeZvRUA8Psp5BIA"
+    "sOxsvruPfi1pyrayOZF+g0mk2D84m20ba6+1JbD+NtwdFujbG3tvxhr7ldYDst+++fFqysEAAAAASUVORK5CYII="
 )
 _GARMENT = (
-    "iVBORw0KGgoAAAANSUhEUgAAAHgAAAB4AQMAAAADqqSRAAAABlBMVEX19fW+KDKLHiTtAAABBklEQVR42u2RwW2EQAxF"
-    "Hx+U5RApHHOkhHSwlJQOsqWkhJQwpVACR6QQnIM9w0TaW04r4dtjbP//DZz1/7JEYzcAATQATIXFiBgLPwPwWnhgoKMr"
-    "PNLT51FgomOIrQBmO1dzQaA1s5uZzcEX81pivo/vffAQ3AWPwQJaIO9pmoSodCdQWMJ9Il/jNYAOOehB8Fb4CRR3Ie7U"
-    "Qjru2CRVcjChSs6dvthRKyppPJFKGk+kkgZg/7PNO5aKNsRa8YrYKl7uzO8VzQirOHm/J8wPH/vVzMz2q4Eg5Q2zc1GM"
-    "/zdnR+sOgiU73jYQrJ/BP954IfbzDoLvYucLRGV45k6ek09+XH60+gVUIFwpN30rIgAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAGAAAABgAgMAAACf9p+rAAAACVBMVEX29va3PESyKzMgN07fAAABIklEQVR42u3VPU"
+    "7DMBTA8b9fk71DGMrEUXyEDEgIiRGGMnVhzz04AkuOkFMgxk5laIeOVYIwgx3HH2FDYomXJP7Jz8/vKQks4++GugW4"
+    "0uOzjDdbC1udwLVWAFo9uomVvZSvqOMe9cJq+AhWqCeghhK41wFsNLCxcVwwBcCzDvIzd36F0lHieoL4SBMUMdx4qG"
+    "IoPNQxlB50UrYRJC1o4yaLFNYOqhQqB+sUSgdN1jQLKm+nBnFpx6MGmUkKKhBXmqwokp3bHVuSZvjdZS4pCwC009ww"
+    "RjPAdwgN0CGYHVzCMHvoOwROcA7hAicQ6LtwCzCws0VsTRdB17smfQ5xru27A/MQw+Ew1+/sxVlggQX+E76mmXPwgY"
+    "fhzcNx+fX/Mn4AtxI1YkWVsZ8AAAAASUVORK5CYII="
 )
-"""A figure of 120x160 and a shirt of 120x120 pixels, drawn for the documentation's page."""
+"""A figure of 120x160 and a shirt of 96x96 pixels, drawn for the documentation's page."""
 
 
 def tryon_request(card: ModelCard) -> type[BaseModel]:
