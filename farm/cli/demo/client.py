@@ -80,17 +80,17 @@ class Client:
                 click.echo(f"{name}: {status}")
             time.sleep(_POLL_S)
 
-    def picture(self, job: Any) -> tuple[bytes, Image.Image]:
-        """The result of a job that ended well: the file, and what it shows. It must be a PNG."""
+    def file(self, job: Any) -> bytes:
+        """The file of a job that ended well."""
         content = self._send("GET", job["output_url"]).content
         if len(content) > _FILE_MAX:
             raise DemoFailed(f"The result of {job['id']} has {len(content):,} bytes.")
-        try:
-            picture = Image.open(io.BytesIO(content), formats=["PNG"])
-            picture.load()
-        except OSError as error:
-            raise DemoFailed(f"The result of {job['id']} is not a PNG: {error}.") from error
-        return content, picture
+        return content
+
+    def picture(self, job: Any) -> tuple[bytes, Image.Image]:
+        """The result of a job that ended well: the file, and what it shows. It must be a PNG."""
+        content = self.file(job)
+        return content, png_of(content, job["id"])
 
     def _send(self, method: str, path: str, **what: Any) -> httpx2.Response:
         try:
@@ -100,3 +100,13 @@ class Client:
         if answer.status_code != httpx2.codes.OK:
             raise DemoFailed(f"{method} {path} answered {answer.status_code}: {answer.text:.2000}")
         return answer
+
+
+def png_of(content: bytes, job_id: str) -> Image.Image:
+    """What a job's file shows. Raises DemoFailed where it is not a whole PNG."""
+    try:
+        picture = Image.open(io.BytesIO(content), formats=["PNG"])
+        picture.load()
+    except OSError as error:
+        raise DemoFailed(f"The result of {job_id} is not a PNG: {error}.") from error
+    return picture

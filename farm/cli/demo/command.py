@@ -22,7 +22,7 @@ from farm.accounts import create_account
 from farm.audit import audit, summary
 from farm.cli import machine
 from farm.cli.common import credits_of, data_option, opened
-from farm.cli.demo import steps
+from farm.cli.demo import media, steps
 from farm.cli.demo.client import Client, DemoFailed
 from farm.cli.watch import READY_S
 from farm.errors import FarmFault
@@ -33,7 +33,7 @@ from farm.views import balance
 
 EMAIL = "demo@farm.example"
 PLAN = "starter"
-"""The free plan's five submits a minute are too few for a demo of six."""
+"""The free plan's five submits a minute are too few for a demo of nine."""
 STOP_S = 90.0
 _POLL_S = 0.3
 
@@ -44,11 +44,11 @@ _POLL_S = 0.3
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
-    help="Where the pictures go.",
+    help="Where the results go.",
 )
 @data_option
 def demo(out: Path, data: Path | None) -> None:
-    """Start a farm, generate and edit pictures, check everything, stop it again.
+    """Start a farm, use every kind of its models, check everything, stop it again.
 
     Without --data the farm lives in a temporary folder that is removed afterwards.
     """
@@ -76,6 +76,7 @@ def _use(folder: Path, address: str, out: Path) -> None:
             before = float(client.get("/v1/account/balance")["credits_remaining"])
             click.echo(f"Account {EMAIL}: {before:g} credits.")
             spent = steps.generate(client, out) + steps.work_on_a_photo(client, out)
+            spent += media.music_and_film(client, out) + media.try_on(client, out)
             after = float(client.get("/v1/account/balance")["credits_remaining"])
         click.echo(f"balance: {after:g} credits (was {before:g}, spent {spent:g})")
         if round((before - after) * CREDIT_TENTHS) != round(spent * CREDIT_TENTHS):
