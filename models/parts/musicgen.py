@@ -90,9 +90,15 @@ def local_files(text: Path) -> Iterator[None]:
         yield
 
 
-def on_device(device: str) -> contextlib.AbstractContextManager[Any]:
-    """In here ``cuda`` means this GPU."""
-    return contextlib.nullcontext() if device == CPU else torch.cuda.device(device)
+@contextlib.contextmanager
+def on_device(device: str) -> Iterator[None]:
+    """In here ``cuda`` means this GPU, and it takes no way to a result that gives another one
+    the next time, as its quickest ways through a codec may."""
+    if device == CPU:
+        yield
+        return
+    with torch.cuda.device(device), torch.backends.cudnn.flags(enabled=True, deterministic=True):
+        yield
 
 
 class _Pinned:
