@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,12 +22,14 @@ from farm.webhooks.send import Sender
 
 @dataclass(frozen=True)
 class Message:
-    """One message that came: where to, its headers, and its body where a secret verified it."""
+    """One message that came: where to, its headers, its body where a secret verified it, and
+    when, in Unix seconds."""
 
     path: str
     headers: dict[str, str]
     raw: bytes
     verified: dict[str, Any] | None
+    at: float
 
     @property
     def id(self) -> str:
@@ -84,10 +87,11 @@ class Receiver:
         return [message.verified["type"] for message in self.messages if message.verified]
 
     def _take(self, call: BaseHTTPRequestHandler) -> None:
+        at = time.time()
         raw = call.rfile.read(int(call.headers["content-length"]))
         headers = {name.lower(): value for name, value in call.headers.items()}
         verified = verify(self.secrets.get(call.path, ""), raw, headers)
-        self.messages.append(Message(call.path, headers, raw, verified))
+        self.messages.append(Message(call.path, headers, raw, verified, at))
         status = self.statuses[call.path]
         call.send_response(status)
         if 300 <= status < 400:
