@@ -44,7 +44,7 @@ class Dialect:
     ``problem`` is the shape that ``render_error`` gives, ``job_shape`` that of ``encode_job``,
     for the documentation. ``read_id`` raises NotFound for what is no id.
     ``cancel_path`` is a path of the storefront's own under which DELETE cancels; its one
-    variable, ``ref``, is a JobRef.
+    variable, ``generation_id``, is a JobRef.
     """
 
     id: str

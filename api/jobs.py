@@ -102,13 +102,13 @@ def _add_own_cancel(routes: Blueprint, desk: JobDesk, dialect: Dialect, spec: Sp
     @spec.validate(
         resp=_answers(dialect)[2],
         tags=["Jobs"],
-        path_parameter_descriptions={"ref": _ID},
+        path_parameter_descriptions={"generation_id": _ID},
         skip_validation=True,
     )
     @needs(Access.READ, dialect.id)
-    def cancel(ref: JobRef) -> Response:
+    def cancel(generation_id: JobRef) -> Response:
         """Cancel a job, as `POST /v1/jobs/{id}/cancel` does."""
-        return desk.cancel(current_request(), ref)
+        return desk.cancel(current_request(), generation_id)
 
     name = f"{dialect.id}_cancel"
     routes.add_url_rule(dialect.cancel_path, name, cancel, methods=["DELETE"])

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from api.log import get_logger
 from farm.errors import DatabaseUnavailable
-from farm.outlook import Place
+from farm.outlook import Snapshot
 from farm.types import JobState
 from farm.views import JobView
 
 PLAY_EVERY_S = 1.0
-NEWCOMER_S = 0.2
-"""A job that was not there yet may have the farm played again after this."""
-SHARE_MAX = 0.05
-"""Of a process's time: a farm so long that playing it takes a second is played every 20 s."""
+NEWCOMER_S = 0.05
+"""A job that came after the last time may have the farm played again after this."""
+SHARE_MAX, NEWCOMER_SHARE_MAX = 0.02, 0.25
+"""Of a process's time: a farm so long that playing it takes a second is played every 50 s, and
+every 4 s where jobs keep coming."""
 
 _log = get_logger("api.outlook")
 
@@ -28,12 +28,12 @@ class Outlooks:
     get what is known. While the database is away nothing is known.
 
     Args:
-        load: the place of every live job, by id. Raises DatabaseUnavailable.
+        load: the place of every live job. Raises DatabaseUnavailable.
     """
 
     def __init__(
         self,
-        load: Callable[[], Mapping[uuid.UUID, Place]],
+        load: Callable[[], Snapshot],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
@@ -41,14 +41,14 @@ class Outlooks:
         self._lock = threading.Lock()
         self._played_at = float("-inf")
         self._took_s = 0.0
-        self._places: Mapping[uuid.UUID, Place] = {}
+        self._known: Snapshot | None = None
 
     def placed(self, job: JobView) -> JobView:
         """The job with its place, where that is known. An ended job is returned as it is."""
         if job.state.is_terminal:
             return job
-        age_s = self._refreshed(job.id)
-        place = self._places.get(job.id)
+        age_s = self._refreshed(job)
+        place = self._known.places.get(job.id) if self._known is not None else None
         if place is None:
             return job
         if job.state is JobState.RUNNING:
@@ -57,18 +57,20 @@ class Outlooks:
             place = replace(place, eta_s=max(place.eta_s - age_s, 0.0))
         return replace(job, place=place)
 
-    def _refreshed(self, job_id: uuid.UUID) -> float:
+    def _refreshed(self, job: JobView) -> float:
         """The age of what is known, in seconds, after it was played again where that is due."""
-        due_s = PLAY_EVERY_S if job_id in self._places else NEWCOMER_S
-        due_s = max(due_s, self._took_s / SHARE_MAX)
+        if self._known is not None and job.created_at > self._known.as_of:
+            due_s = max(NEWCOMER_S, self._took_s / NEWCOMER_SHARE_MAX)
+        else:
+            due_s = max(PLAY_EVERY_S, self._took_s / SHARE_MAX)
         if self._clock() - self._played_at >= due_s and self._lock.acquire(blocking=False):
             try:
                 started = self._clock()
-                self._places = self._load()
+                self._known = self._load()
                 self._played_at = self._clock()
                 self._took_s = self._played_at - started
             except DatabaseUnavailable as error:
-                self._places, self._played_at = {}, self._clock()
+                self._known, self._played_at = None, self._clock()
                 _log.warning("the places of jobs are not known", error=str(error))
             finally:
                 self._lock.release()

@@ -112,7 +112,11 @@ class Database:
             return work(connection)
 
     def row(self, statement: Prepared, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        """The first row of one prepared statement, which is a whole transaction by itself.
+        """The first row of one prepared statement, or None. As :meth:`rows`."""
+        return next(iter(self.rows(statement, values)), None)
+
+    def rows(self, statement: Prepared, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows of one prepared statement, which is a whole transaction by itself.
 
         Repeated once, on a new connection, where the pooled one was dead: the statement must
         be one that may run again after its answer was lost.
@@ -122,16 +126,16 @@ class Database:
             psycopg2.IntegrityError: a constraint refused it.
         """
         try:
-            return self._row(statement, values)
+            return self._rows(statement, values)
         except _DeadConnection:
             # The other idle connections are as old, and as dead.
             self.engine.dispose()
         try:
-            return self._row(statement, values)
+            return self._rows(statement, values)
         except _DeadConnection as error:
             raise DatabaseUnavailable(_AWAY) from error.__cause__
 
-    def _row(self, statement: Prepared, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    def _rows(self, statement: Prepared, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         try:
             with mapped_failures():
                 connection = self.engine.raw_connection()
@@ -145,8 +149,8 @@ class Database:
                     cursor.execute(statement.prepare)
                     known.add(statement.name)
                 cursor.execute(statement.execute, values)
-                row: tuple[Any, ...] | None = cursor.fetchone()
-                return row
+                rows: list[tuple[Any, ...]] = cursor.fetchall()
+                return rows
         except psycopg2.Error as error:
             if driver.closed or error.pgcode in _FORGOTTEN:
                 connection.invalidate()

@@ -25,6 +25,9 @@ from farm.types import JobState
 
 CANCELLED_CHANNEL = "farm:cancelled"
 """Ids of jobs that were cancelled: few, and every worker hears all of them."""
+ENDED_CHANNEL = "farm:ended"
+"""Ids of jobs that ended, however. Every web process hears all of them: that costs it less
+than to subscribe, for each client that waits, to a channel of its own and to leave it again."""
 
 _JOB_CHANNEL = "farm:job:"
 _TIMEOUT_S = 0.5
@@ -37,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 def job_channel(job_id: uuid.UUID) -> str:
-    """Where the events of one job are published."""
+    """Where the states and steps of one live job are published."""
     return _JOB_CHANNEL + job_id.hex
 
 
@@ -125,12 +128,14 @@ class Announcer:
 
     def tell(self, event: JobEvent) -> None:
         """Publish a change of a job to whoever waits for it."""
-        self._publish(job_channel(event.job_id), event.encode())
+        if event.state.is_terminal:
+            self._publish((ENDED_CHANNEL, event.job_id.hex))
+        else:
+            self._publish((job_channel(event.job_id), event.encode()))
 
     def cancelled(self, job_id: uuid.UUID) -> None:
         """Publish that a job was cancelled, to the worker that may be running it too."""
-        self._publish(CANCELLED_CHANNEL, job_id.hex)
-        self.tell(JobEvent(job_id, JobState.CANCELLED, 0))
+        self._publish((CANCELLED_CHANNEL, job_id.hex), (ENDED_CHANNEL, job_id.hex))
 
     def close(self) -> None:
         """Close the connections."""
@@ -138,7 +143,7 @@ class Announcer:
         if client is not None:
             client.close()
 
-    def _publish(self, channel: str, message: str) -> None:
+    def _publish(self, *messages: tuple[str, str]) -> None:
         if not self._url or self._clock() < self._silent_until:
             return
         if self._client is None:
@@ -148,7 +153,8 @@ class Announcer:
                 socket_connect_timeout=_TIMEOUT_S,
             )
         try:
-            self._client.publish(channel, message)
+            for channel, message in messages:
+                self._client.publish(channel, message)
         except redis.RedisError as error:
             self._silent_until = self._clock() + _PAUSE_S
             _log.warning("events are not told for %g s: %s", _PAUSE_S, error)

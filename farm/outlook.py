@@ -13,6 +13,7 @@ import heapq
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -20,9 +21,10 @@ from sqlalchemy import Connection, text
 from farm.broker import PRIORITY_STEPS
 from farm.db import Database
 
-PLAYED_MAX = 2000
+PLAYED_MAX = 1000
 """So many queued jobs are played forward; those behind have a place and no time."""
-QUEUED_MAX = 20_000
+QUEUED_MAX = 5000
+"""So many of the jobs that wait longest are looked at; those behind are told nothing yet."""
 SEEN_WITHIN_S = 60.0
 MEASURED_JOBS = 50
 
@@ -176,10 +178,18 @@ def _step(priority: int) -> int:
     return max(step for step in PRIORITY_STEPS if step <= priority)
 
 
-def load_outlook(db: Database, switch_after_s: float) -> dict[uuid.UUID, Place]:
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The places of the jobs that were live at one moment of the database's clock."""
+
+    as_of: datetime
+    places: Mapping[uuid.UUID, Place]
+
+
+def load_outlook(db: Database, switch_after_s: float) -> Snapshot:
     """The place of every live job now. Raises DatabaseUnavailable."""
 
-    def work(connection: Connection) -> dict[uuid.UUID, Place]:
+    def work(connection: Connection) -> Snapshot:
         values = {"limit": QUEUED_MAX, "jobs": MEASURED_JOBS, "seen_s": SEEN_WITHIN_S}
         seconds = {
             (row.model, row.shape): row.seconds for row in connection.execute(_MEASURED, values)
@@ -210,11 +220,14 @@ def load_outlook(db: Database, switch_after_s: float) -> dict[uuid.UUID, Place]:
             )
             for row in connection.execute(_WORKERS, values)
         ]
-        return outlook(queued, running, workers, switch_after_s)
+        as_of = connection.execute(_NOW).scalar_one()
+        return Snapshot(as_of, outlook(queued, running, workers, switch_after_s))
 
     return db.attempt(work)
 
 
+# When the transaction began: whatever was there by then was looked at.
+_NOW = text("SELECT now()")
 _QUEUED = text(
     """
     SELECT id, queue, priority, model, shape,

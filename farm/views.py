@@ -82,8 +82,9 @@ def get_job(db: Database, account_id: uuid.UUID, job_id: uuid.UUID) -> JobView:
 
 def get_jobs(db: Database, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, JobView]:
     """Those of the jobs that are there, of any account, by id."""
-    rows = db.attempt(lambda c: c.execute(_SOME_JOBS, {"ids": list(job_ids)}).all())
-    return {row.id: _job(row) for row in rows}
+    rows = db.rows(_SOME_JOBS, {"ids": f"{{{','.join(map(str, job_ids))}}}"})
+    jobs = (_job(row) for row in rows)
+    return {job.id: job for job in jobs}
 
 
 def find_job(db: Database, job_id: uuid.UUID) -> JobView:
@@ -191,7 +192,9 @@ _JOB = Prepared(
     f"SELECT {_COLUMNS} FROM jobs WHERE id = :id AND account_id = :account",
     {"id": "uuid", "account": "uuid"},
 )
-_SOME_JOBS = text(f"SELECT {_COLUMNS} FROM jobs WHERE id = ANY(:ids)")
+_SOME_JOBS = Prepared(
+    "farm_jobs", f"SELECT {_COLUMNS} FROM jobs WHERE id = ANY(:ids)", {"ids": "uuid[]"}
+)
 _ANY_JOB = text(f"SELECT {_COLUMNS} FROM jobs WHERE id = :id")
 _JOBS = text(
     f"""

@@ -1,4 +1,4 @@
-"""The web process's one Redis subscription: the events of those jobs that somebody waits for."""
+"""The web process's one Redis subscription: the ends of all jobs, the steps of those watched."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from redis.exceptions import RedisError
 
 from api.log import get_logger
 from farm.broker import redis_py_url
-from farm.events import JobEvent, job_channel
+from farm.events import ENDED_CHANNEL, JobEvent, job_channel
 
-_BASE_CHANNEL = "farm:waiting"
-"""Nothing is published there. A connection that subscribes to nothing cannot listen."""
-_LISTEN_S = 5.0
+PING_EVERY_S = 10.0
+"""A connection on which nothing came for twice as long, not even the answer to a ping, is dead."""
 _PAUSE_MAX_S = 5.0
 
 _log = get_logger("api.waiting")
@@ -27,56 +26,61 @@ class Feed:
 
     Args:
         url: the broker's URL form of a Redis, or empty: then nothing is ever heard.
-        heard: an event of a wanted job.
-        joined: from now on the events of this job are heard; those before were not.
+        ended: some job has ended, perhaps one that nobody here waits for.
+        heard: an event of a wanted job, which is not its end.
+        joined: from now on the events of this wanted job are heard; those before were not.
     """
 
     def __init__(
         self,
         url: str,
+        *,
+        ended: Callable[[uuid.UUID], None],
         heard: Callable[[JobEvent], None],
         joined: Callable[[uuid.UUID], None],
     ) -> None:
         self._url = url
+        self._ended = ended
         self._heard = heard
         self._joined = joined
         self._wanted: dict[str, uuid.UUID] = {}
         self._to_join: set[str] = set()
         self._to_leave: set[str] = set()
         self._changed = asyncio.Event()
-        self._joined_channels: set[str] = set()
+        self._connected = False
+        self._received_at = 0.0
 
-    def hears(self, job_id: uuid.UUID) -> bool:
-        """Whether an event of this job would be heard now."""
-        return job_channel(job_id) in self._joined_channels
+    @property
+    def is_connected(self) -> bool:
+        """Whether the end of a job would be heard now."""
+        return self._connected
 
     def want(self, job_id: uuid.UUID) -> None:
-        """Hear of this job from some moment on, which ``joined`` tells."""
+        """Hear of this job's steps from some moment on, which ``joined`` tells."""
         channel = job_channel(job_id)
         self._wanted[channel] = job_id
         self._to_leave.discard(channel)
-        if channel not in self._joined_channels:
-            self._to_join.add(channel)
-            self._changed.set()
+        self._to_join.add(channel)
+        self._changed.set()
 
     def drop(self, job_id: uuid.UUID) -> None:
-        """Nobody waits for this job any more."""
+        """Nobody watches this job any more."""
         channel = job_channel(job_id)
-        self._wanted.pop(channel, None)
-        self._to_join.discard(channel)
-        self._to_leave.add(channel)
-        self._changed.set()
+        if self._wanted.pop(channel, None) is not None:
+            self._to_join.discard(channel)
+            self._to_leave.add(channel)
+            self._changed.set()
 
     async def run(self) -> None:
         """Listen until cancelled. Connects anew as often as it must."""
         pause_s = 0.1
         while self._url:
             client = redis.asyncio.Redis.from_url(
-                redis_py_url(self._url), socket_connect_timeout=2.0, health_check_interval=10
+                redis_py_url(self._url), socket_connect_timeout=2.0
             )
             try:
                 async with client, client.pubsub() as subscription:
-                    await subscription.subscribe(_BASE_CHANNEL)
+                    await subscription.subscribe(ENDED_CHANNEL)
                     self._to_join = set(self._wanted)
                     self._changed.set()
                     pause_s = 0.1
@@ -84,36 +88,51 @@ class Feed:
             except (RedisError, OSError) as error:
                 _log.warning("the events of jobs are not heard", error=str(error))
             finally:
-                self._joined_channels.clear()
+                self._connected = False
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
     async def _listen(self, subscription: Any) -> None:
-        """Until the connection breaks. Raises what redis-py raises."""
-        subscribing = asyncio.create_task(self._subscribe(subscription))
+        """Until the connection breaks. Raises what redis-py raises, TimeoutError."""
+        loop = asyncio.get_running_loop()
+        self._received_at = loop.time()
+        tasks = [
+            loop.create_task(work(subscription))
+            for work in (self._read, self._subscribe, self._ping)
+        ]
         try:
-            while not subscribing.done():
-                message = await subscription.get_message(timeout=_LISTEN_S)
-                if message is not None:
-                    self._take(message["type"], message["channel"].decode(), message["data"])
-            subscribing.result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
         finally:
-            subscribing.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, subscription: Any) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            # Without a time limit of its own, which would cost more than the reading.
+            message = await subscription.get_message(timeout=None)
+            self._received_at = loop.time()
+            if message is not None and message["type"] in ("subscribe", "message"):
+                self._take(message["type"], message["channel"].decode(), message["data"])
 
     def _take(self, kind: str, channel: str, data: Any) -> None:
-        job_id = self._wanted.get(channel)
-        if job_id is None:
-            return
-        if kind == "subscribe":
-            self._joined_channels.add(channel)
-            self._joined(job_id)
-        elif kind == "message":
-            try:
-                event = JobEvent.decode(channel, data.decode())
-            except (ValueError, TypeError) as error:
-                _log.warning("an event cannot be read", error=str(error))
-                return
-            self._heard(event)
+        try:
+            if channel == ENDED_CHANNEL:
+                if kind == "message":
+                    self._ended(uuid.UUID(hex=data.decode()))
+                else:
+                    self._connected = True
+            elif channel in self._wanted:
+                if kind == "message":
+                    self._heard(JobEvent.decode(channel, data.decode()))
+                else:
+                    self._joined(self._wanted[channel])
+        except (ValueError, TypeError) as error:
+            _log.warning("an event cannot be read", channel=channel, error=str(error))
 
     async def _subscribe(self, subscription: Any) -> None:
         """Send what has gathered, many channels in one command."""
@@ -123,7 +142,14 @@ class Feed:
             joining, leaving = self._to_join, self._to_leave
             self._to_join, self._to_leave = set(), set()
             if leaving:
-                self._joined_channels -= leaving
                 await subscription.unsubscribe(*leaving)
             if joining:
                 await subscription.subscribe(*joining)
+
+    async def _ping(self, subscription: Any) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(PING_EVERY_S)
+            if loop.time() - self._received_at > 2 * PING_EVERY_S:
+                raise TimeoutError("Redis has not answered for a while")
+            await subscription.ping()

@@ -84,7 +84,7 @@ class Guest(abc.ABC):
 
     @abc.abstractmethod
     def hear(self, event: JobEvent) -> bool:
-        """Something happened to the job. True: it is worth a look."""
+        """Something happened to the job, but not its end. True: it is worth a look."""
 
     @abc.abstractmethod
     def fail(self, error: FarmError) -> None:
@@ -93,6 +93,11 @@ class Guest(abc.ABC):
     @abc.abstractmethod
     def stay(self) -> None:
         """Nothing happened for a while: keep the connection from looking dead."""
+
+    @property
+    def wants_steps(self) -> bool:
+        """Whether it wants to hear of more than the end."""
+        return False
 
     @property
     def wants_place(self) -> bool:
@@ -115,8 +120,8 @@ class Waiter(Guest):
         return True
 
     def hear(self, event: JobEvent) -> bool:
-        """Only the end is worth a look."""
-        return event.state.is_terminal
+        """Nothing but the end is worth a look, and that is told in another way."""
+        return False
 
     def fail(self, error: FarmError) -> None:
         """The error, in the caller's dialect."""
@@ -154,6 +159,11 @@ class Watcher(Guest):
         self._seen = seen
         self._queued = False
         self._place: Place | None = None
+
+    @property
+    def wants_steps(self) -> bool:
+        """All of them."""
+        return True
 
     @property
     def wants_place(self) -> bool:

@@ -121,7 +121,9 @@ class WaitingRoom:
         with self._starting:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
-                self._feed = Feed(self._url, self._heard, self._lookout.ask)
+                self._feed = Feed(
+                    self._url, ended=self._ended, heard=self._heard, joined=self._lookout.ask
+                )
                 threading.Thread(
                     target=self._run, args=(loop,), name="waiting-room", daemon=True
                 ).start()
@@ -142,21 +144,24 @@ class WaitingRoom:
 
     def _admit(self, guest: Guest, enter: Enter) -> None:
         loop = asyncio.get_running_loop()
-        newly = guest.job_id not in self._guests
         self._guests.setdefault(guest.job_id, set()).add(guest)
         self._owners[guest.owner] += 1
         wait_s = 0.0 if self._closing else guest.wait_s
         self._timers[guest] = loop.call_later(wait_s, self._time_is_up, guest)
         self._told(guest, lambda g: g.come_in(enter(g)))
-        if newly:
+        if guest.wants_steps:
+            # Looked at again once its steps are heard: none is missed.
             self._the_feed.want(guest.job_id)
-        if not newly or not self._url:
-            # Whoever is first is looked at once its events are heard: no change is missed.
-            self._lookout.ask(guest.job_id)
+        # It may have ended before this; from now on an end is heard.
+        self._lookout.ask(guest.job_id)
 
     def _time_is_up(self, guest: Guest) -> None:
         self._last.add(guest)
         self._lookout.ask(guest.job_id)
+
+    def _ended(self, job_id: uuid.UUID) -> None:
+        if job_id in self._guests:
+            self._lookout.ask(job_id)
 
     def _heard(self, event: JobEvent) -> None:
         wanted = [self._told(guest, lambda g: g.hear(event)) for guest in self._of(event.job_id)]
@@ -213,8 +218,8 @@ class WaitingRoom:
             self._lookout.ask(job_id)
 
     def _look_at_the_unheard(self) -> None:
-        for job_id in self._guests:
-            if not self._the_feed.hears(job_id):
+        if not self._the_feed.is_connected:
+            for job_id in self._guests:
                 self._lookout.ask(job_id)
         asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._look_at_the_unheard)
 

@@ -19,6 +19,6 @@ DIALECT = Dialect(
     job_shape=Generation,
     encode_job=encode_job_for,
     read_id=read_id,
-    cancel_path="/v1/image/<generation:ref>",
+    cancel_path="/v1/image/<generation:generation_id>",
     statuses=STATUSES,
 )
