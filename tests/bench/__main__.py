@@ -1,7 +1,7 @@
 """``python -m tests.bench [B1 ...]``: measure, print the table, fail on a missed ``must``.
 
 Without names all figures are measured, and RESULTS.md is written. Names of the same group
-(B1, B1b and B2; B3 and B4; all P) are measured together.
+(B1, B1b and B2; B3 and B4; W1 and W2; all P) are measured together.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import growth, latency, pictures, switches, trips, web
+from tests.bench import (
+    cancelling,
+    foresight,
+    growth,
+    latency,
+    pictures,
+    switches,
+    trips,
+    waiting,
+    web,
+)
 from tests.bench.report import Figure, table, write_results
 from tests.bench.stage import Stage, open_stage
 
@@ -24,6 +34,9 @@ GROUPS: dict[str, tuple[tuple[str, ...], Group]] = {
     "a million finished jobs": (("B5",), growth.measure),
     "round trips": (("B6",), trips.measure),
     "model switches": (("B7",), switches.measure),
+    "waiting": (("W1", "W2"), waiting.measure),
+    "foresight": (("W4",), foresight.measure),
+    "cancel": (("W5",), cancelling.measure),
     "pictures": (("P1", "P2", "P3", "P4", "P5", "P6"), pictures.measure),
 }
 

@@ -20,8 +20,7 @@ from tests import factories
 from tests.bench.load import ROOT
 from tests.bench.picture_probe import photo
 from tests.bench.report import Figure, at_most, median_ratio, milliseconds
-from tests.bench.stage import Stage
-from tests.processes import wait_until
+from tests.bench.stage import Stage, cpu_s, web_processes
 
 SIDE = 1024
 LARGEST = 4096
@@ -68,7 +67,7 @@ def _uploads(stage: Stage) -> list[Figure]:
     content = largest_upload()
     with stage.farm(web_workers=1) as farm, stage.api(farm) as (port, _):
         who = farm.customers(1)[0]
-        web = _web_process(port)
+        [web] = web_processes(port)
 
         def upload() -> None:
             answer = requests.post(
@@ -124,19 +123,6 @@ def small_upload(port: int, who: factories.Customer) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def _web_process(port: int) -> psutil.Process:
-    """The one gunicorn worker behind a port of this machine."""
-    master = next(
-        found
-        for found in psutil.process_iter(["cmdline"])
-        if f"--bind=127.0.0.1:{port}" in (found.info["cmdline"] or [])
-        and found.parent() is not None
-        and f"--bind=127.0.0.1:{port}" not in (found.parent().cmdline())
-    )
-    [worker] = wait_until(master.children, 30, lambda: "gunicorn has no worker")
-    return worker
-
-
 def _peak_rise(process: psutil.Process, work: Callable[[], None]) -> float:
     """By how many MiB the process's peak rises above what it holds now."""
     folder = Path(f"/proc/{process.pid}")
@@ -154,20 +140,15 @@ def _times(
     """CPU seconds and wall seconds of uploads, and CPU seconds of decoding alone, in turns."""
     cost, wall, alone = [], [], []
     for _ in range(ROUNDS):
-        before, started = _cpu_s(web), time.perf_counter()
+        before, started = cpu_s([web]), time.perf_counter()
         upload()
         wall.append(time.perf_counter() - started)
-        cost.append(_cpu_s(web) - before)
+        cost.append(cpu_s([web]) - before)
         started = time.process_time()
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
         alone.append(time.process_time() - started)
     return cost, wall, alone
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    used = process.cpu_times()
-    return float(used.user + used.system)
 
 
 def _at_once(upload: Callable[[], None]) -> None:

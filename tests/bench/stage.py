@@ -150,6 +150,24 @@ def open_stage(folder: Path) -> Iterator[Stage]:
             yield Stage(folder, databases, postgres.log, redis.url)
 
 
+def web_processes(port: int) -> list[psutil.Process]:
+    """The gunicorn workers behind a port of this machine."""
+    bind = f"--bind=127.0.0.1:{port}"
+    master = next(
+        found
+        for found in psutil.process_iter(["cmdline"])
+        if bind in (found.info["cmdline"] or [])
+        and (parent := found.parent()) is not None
+        and bind not in parent.cmdline()
+    )
+    return wait_until(master.children, _START_S, "gunicorn has no worker")
+
+
+def cpu_s(processes: Sequence[psutil.Process]) -> float:
+    """CPU seconds that the processes have spent, their own and the system's for them."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
 def unlimited(catalog: str) -> str:
     """A catalogue with the limiter on, as always, but too far up to be met."""
     return re.sub(r"(\w+_per_minute = )\d+", rf"\g<1>{PLENTY}", catalog)
