@@ -87,7 +87,10 @@ def worker(queues: str | None, gpu: int | None, supervised: bool, data: Path | N
         supervised,
         # One child: the parent answers while the child computes, and can kill it.
         _worker_command(f"worker-{device}", names, 1, settings),
-        {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)},
+        # CUDA numbers GPUs by speed, NVML and nvidia-smi by bus, unless told otherwise.
+        {}
+        if gpu is None
+        else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(gpu)},
     )
 
 
