@@ -16,17 +16,17 @@ from models.parts.music_voices import RATE, Mono, play
 
 _PLACES: Mapping[str, tuple[float, float]] = {
     "melody": (0.85, 0.12),
-    "chords": (0.38, -0.22),
+    "chords": (0.42, -0.22),
     "pad": (0.2, 0.0),
-    "bass": (0.8, 0.0),
+    "bass": (0.62, 0.0),
 }
 """Loudness of each role, and its place from -1 (left) to 1 (right)."""
 _DRUM_PLACES: Mapping[str, tuple[float, float]] = {
-    "kick": (0.75, 0.0),
-    "snare": (0.42, 0.05),
+    "kick": (0.62, 0.0),
+    "snare": (0.48, 0.05),
     "clap": (0.4, -0.05),
     "rim": (0.35, 0.2),
-    "hat": (0.16, 0.35),
+    "hat": (0.2, 0.35),
     "shaker": (0.14, -0.4),
     "ride": (0.18, 0.4),
     "crash": (0.25, -0.3),

@@ -33,6 +33,7 @@ _PHRASE = 4
 _FORM = "AABA"
 _MELODY_LOW, _MELODY_HIGH = 3, 12
 _CHORDS_LOW = 54
+_BASS_LOW = 31
 
 
 class Note(NamedTuple):
@@ -164,9 +165,9 @@ class _Composer:
     def _bass(self, number: int, degree: int) -> Iterator[Note]:
         if self._style.bass is None:
             return
-        root = 28 + (self._pitch(degree, degree) - 28) % 12
+        root = _BASS_LOW + (self._pitch(degree, degree) - _BASS_LOW) % 12
         next_degree = self._chords["A"][(number + 1) % len(self._chords["A"])]
-        ahead = 28 + (self._pitch(next_degree, next_degree) - 28) % 12
+        ahead = _BASS_LOW + (self._pitch(next_degree, next_degree) - _BASS_LOW) % 12
         third, fifth = (root + (self._pitch(degree + up, degree) - root) % 12 for up in (2, 4))
         tones = {"root": root, "third": third, "fifth": fifth, "octave": root + 12}
         tones["lead"] = ahead + (1 if ahead < root else -1)
@@ -209,7 +210,7 @@ class _Composer:
         if self._style.pad:
             notes += [self._note(number, 0, long, p, 0.5, "pad") for p in self._voicing(0)]
         if self._style.bass:
-            root = 28 + (self._tonic - 28) % 12
+            root = _BASS_LOW + (self._tonic - _BASS_LOW) % 12
             notes.append(self._note(number, 0, long, root, 0.8, "bass"))
         if self._style.melody:
             home = self._pitch(7 * round(self._place / 7), 0)

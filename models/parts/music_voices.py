@@ -118,7 +118,7 @@ def _vibrato(time: Mono, depth: float, rng: Rng) -> Mono:
 
 
 def _piano(frequency: float, seconds: float, rng: Rng) -> Mono:
-    amplitudes = [1 / k**1.4 for k in range(1, 13)]
+    amplitudes = [1 / k**1.2 for k in range(1, 13)]
     low = (frequency / 220) ** 0.5
     one = _struck(frequency, seconds, amplitudes, 0.9 * low, 0.7 * low)
     # Two strings of a key are never quite in tune.
