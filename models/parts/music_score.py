@@ -103,7 +103,7 @@ class _Composer:
         self._before_end = before_end
         self._beat_s = 60 / style.bpm
         self._steps = MODES[style.mode]
-        self._tonic = 60 + brief.tonic - (12 if brief.tonic > 6 else 0)
+        self._tonic = 60 + brief.tonic - (12 if brief.tonic > 8 else 0)
         self._chords = {section: _progression(style, rng) for section in "AB"}
         self._motifs = {name: _motif(style, rng) for name in ("A0", "A1", "B0", "B1")}
         self._place = int(rng.integers(5, 9))

@@ -137,11 +137,12 @@ def _key(prompt: str) -> tuple[int | None, str | None]:
     modes = "|".join(_MODE_NAMES)
     note = r"([A-G]|(?<=[Kk]ey of )[a-g])[ -]?(#|♯|♭|b(?![a-z])|[Ss]harp|[Ff]lat)?"
     whole = re.search(rf"\b{note}[ -]({modes}|{modes.title()})\b(?! key| chord| mood)", prompt)
-    found = whole or re.search(rf"(?<=[Kk]ey of ){note}(?![a-z])", prompt)
+    alone = rf"(?<=[Kk]ey of ){note}(?![a-z])|(?<=\b[Ii]n ){note}(?= *(?:$|[,.;:!?]))"
+    found = whole or re.search(alone, prompt)
     if found is None:
         return None, None
-    accidental = _ACCIDENTALS[found[2].lower()] if found[2] else 0
-    tonic = (_PITCH_CLASSES[found[1].lower()] + accidental) % 12
+    letter, sign = (found[1], found[2]) if found[1] else (found[3], found[4])
+    tonic = (_PITCH_CLASSES[letter.lower()] + (_ACCIDENTALS[sign.lower()] if sign else 0)) % 12
     return tonic, _MODE_NAMES[whole[3].lower()] if whole else None
 
 

@@ -153,6 +153,8 @@ def test_who_plays_is_in_the_words(
         ("a tune in c sharp", None, "major"),
         ("key of c sharp", 1, "major"),
         ("in A minor", 9, "minor"),
+        ("jazz in Bb", 10, "major"),
+        ("lost in A dream, in F#, slow", 6, "major"),
         ("in a minor key", None, "minor"),
         ("a sad song", None, "minor"),
         ("D Dorian reel", 2, "dorian"),
