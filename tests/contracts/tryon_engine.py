@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import cv2
@@ -42,18 +43,23 @@ class TryOnEngineContract(EditEngineContract):
         {"seed": "7"},
         {"prompt": "a red shirt"},
     )
-    size: ClassVar = (240, 320)
+    size: ClassVar = (180, 240)
+    who: ClassVar[Figure] = Figure()
+    """Who tries on, at whatever size."""
+    reach: ClassVar[float] = 0.06
+    """How far from the body something may change, in heights of the picture."""
     needs_content = True
     text: ClassVar = {"seed": "7", "category": "upperbody"}
 
     @classmethod
     def figure(cls) -> Drawn:
         """Who tries on."""
-        return figures.person(Figure(size=cls.size))
+        return figures.person(dataclasses.replace(cls.who, size=cls.size))
 
     @classmethod
     def picture(cls, size: tuple[int, int]) -> Image.Image:
-        whole = figures.person(Figure(size=(max(8, size[0]), max(8, size[1])))).picture
+        large = max(8, size[0]), max(8, size[1])
+        whole = figures.person(dataclasses.replace(cls.who, size=large)).picture
         return Image.fromarray(whole[: size[1], : size[0]])
 
     @classmethod
@@ -76,7 +82,7 @@ class TryOnEngineContract(EditEngineContract):
         clothes = drawn.where(*WORN[category])
         assert changed[_core(clothes)].mean() > 0.9
         height = len(clothes)
-        near = _grown(_body(drawn, category), 0.06 * height)
+        near = _grown(_body(drawn, category), self.reach * height)
         assert np.array_equal(made[~near], drawn.picture[~near])
         kept = _core(drawn.where("Face", "Hair", "Left-shoe", "Right-shoe"), 5)
         assert np.abs(made.astype(int) - drawn.picture)[kept].mean() < 1

@@ -98,7 +98,7 @@ def person(figure: Figure = Figure(), seed: int = 0) -> Drawn:
 
 @functools.lru_cache(maxsize=8)
 def shirt(
-    size: tuple[int, int] = (300, 320),
+    size: tuple[int, int] = (150, 160),
     colour: Colour = (190, 40, 50),
     stripe: Colour | None = (245, 235, 225),
     sleeves: float = 0.5,
@@ -114,7 +114,7 @@ def shirt(
 
 
 @functools.lru_cache(maxsize=8)
-def trousers(size: tuple[int, int] = (240, 360), colour: Colour = (165, 130, 80)) -> Pixels:
+def trousers(size: tuple[int, int] = (120, 180), colour: Colour = (165, 130, 80)) -> Pixels:
     """Trousers laid flat on white: height x width x 3."""
     outline: Polygon = [(0.27, 0.05), (0.73, 0.05), (0.8, 0.3), (0.78, 0.95), (0.57, 0.95)]
     outline += [(0.5, 0.38), (0.43, 0.95), (0.22, 0.95), (0.2, 0.3)]
@@ -122,7 +122,7 @@ def trousers(size: tuple[int, int] = (240, 360), colour: Colour = (165, 130, 80)
 
 
 @functools.lru_cache(maxsize=8)
-def gown(size: tuple[int, int] = (260, 400), colour: Colour = (30, 130, 90)) -> Pixels:
+def gown(size: tuple[int, int] = (130, 200), colour: Colour = (30, 130, 90)) -> Pixels:
     """A sleeveless dress laid flat on white: height x width x 3."""
     outline: Polygon = [(0.36, 0.05), (0.64, 0.05), (0.68, 0.2), (0.64, 0.36), (0.88, 0.95)]
     outline += [(0.12, 0.95), (0.36, 0.36), (0.32, 0.2)]
