@@ -27,7 +27,10 @@ def send_webhooks(child: Child) -> int:
     sender = Sender(policy_of(services.settings))
     sending = pump.Pump(services, sender, stopping=lambda: child.drain.has_begun)
     tries = sending.run(FOR_S)
+    if tries is None:
+        return 0
     if tries:
         _log.info("tried %d webhooks", tries)
+    if not child.drain.has_begun:
         pump.clean(services)
     return tries

@@ -65,15 +65,15 @@ class Pump:
         self._holder = uuid.uuid4()
         self._in_hand: dict[Future[None], Claimed] = {}
 
-    def run(self, for_s: float) -> int:
-        """Send for so many seconds; returns how many tries there were, 0 where another sends.
+    def run(self, for_s: float) -> int | None:
+        """Send for so many seconds; returns how many tries there were, None where another sends.
 
         Raises:
             DatabaseUnavailable: what is on the way is written down where it can be, and sent
                 again by the next one where it cannot.
         """
         if not queue.take_turn(self._db, self._holder, TURN_S):
-            return 0
+            return None
         tries = 0
         until = time.monotonic() + for_s
         renew_at = time.monotonic() + TURN_S / 4
