@@ -18,7 +18,7 @@ from models.parts.video_params import Clip
 GUIDANCE_SCALE = 5.0
 FLOW_SHIFTS = {480: 3.0, 720: 5.0}
 """By height. Both as the model card of Wan-AI/Wan2.1-T2V-14B-Diffusers has them."""
-_GPU_TYPES = {"default": torch.bfloat16, "vae": torch.float32}
+GPU_TYPES = {"default": torch.bfloat16, "vae": torch.float32}
 _TILE, _STRIDE = (832, 480), (704, 384)
 """Width and height: 480p is decoded whole, 720p in four overlapping parts of no more than that,
 which keeps the decoder's memory below the denoiser's."""
@@ -33,7 +33,7 @@ class WanEngine(VideoEngine):
     """
 
     def _open(self, setup: EngineSetup, device: str) -> Diffusion:
-        precision = torch.float32 if device == CPU else _GPU_TYPES
+        precision = torch.float32 if device == CPU else GPU_TYPES
         pipeline = read_pipeline(setup, WanPipeline, precision)
         if device != CPU:
             store_in_8_bits(pipeline)
