@@ -76,7 +76,9 @@ def test_make_demo(tmp_path: Path) -> None:
     for name, size in (("photo.png", (768, 768)), *EDITED.items()):
         with Image.open(out / name) as picture:
             assert (picture.format, picture.size) == ("PNG", size)
-    assert "balance: 9962 credits (was 10000, spent 38)" in done.stdout
+    assert (out / "music.wav").read_bytes()[:4] == b"RIFF"
+    assert (out / "film.mp4").read_bytes()[4:8] == b"ftyp"
+    assert "balance: 9882 credits (was 10000, spent 118)" in done.stdout
     assert "audit: all 10 invariants hold" in done.stdout
 
 
@@ -85,6 +87,7 @@ EDITED = {
     "cut-out.png": (2 * 768 + 24, 768),
     "scene.png": (2 * 768 + 24, 768),
     "upscale.png": (2 * 768 + 24, 768),
+    "try-on.png": (576 + 768 + 576 + 2 * 24, 768),
 }
 """Before and after, a gap between them."""
 
