@@ -1,4 +1,4 @@
-"""The published Python client 0.2.0, unchanged, plain and async: every image method it has."""
+"""The published Python client 0.2.0, unchanged, plain and async: every method it has."""
 
 from __future__ import annotations
 
@@ -113,6 +113,31 @@ def test_every_image_method_of_the_async_client(
         assert done.id.startswith(calls[name][1])
         assert done.credits_used == calls[name][2]
         assert done.output_url.startswith(f"{farm_up.base_url}/outputs/images/")
+
+
+def test_audio_plain_and_async(farm_up: RunningFarm, sdk: ModuleType) -> None:
+    def assert_made(asked: Any, done: Any) -> None:
+        assert asked.status is sdk.GenerationStatus.PENDING
+        assert (asked.model, asked.metadata["duration"]) == ("musicgen-small", 5)
+        assert done.is_complete
+        assert (done.id, done.credits_used) == (asked.id, 5.0)
+        with urllib.request.urlopen(done.output_url, timeout=30) as answer:
+            assert answer.headers["Content-Type"] == "audio/wav"
+            assert answer.read(4) == b"RIFF"
+
+    with sdk.PixelAPI(farm_up.new_key("sdk2-audio"), base_url=farm_up.base_url) as client:
+        asked = client.audio.generate(prompt="slow drums", duration=5)
+        assert_made(asked, client.generation.wait(asked.id, timeout=PATIENCE_S, poll_interval=0.5))
+
+    async def generated() -> tuple[Any, Any]:
+        async with sdk.AsyncPixelAPI(
+            farm_up.new_key("sdk2-audio-async"), base_url=farm_up.base_url
+        ) as client:
+            asked = await client.audio.generate(prompt="fast drums", duration=5)
+            wait = client.generation.wait(asked.id, timeout=PATIENCE_S, poll_interval=0.5)
+            return asked, await wait
+
+    assert_made(*asyncio.run(generated()))
 
 
 def test_errors_become_the_clients_own(
