@@ -13,9 +13,9 @@ from celery import Celery, signals
 from farm.catalog import ModelCard
 from farm.config import Settings
 from farm.dispatch import Dispatcher
-from farm.events import Announcer, Cancellations
+from farm.events import Announcer, Cancellations, JobEvent
 from farm.services import Services, build_services
-from farm.types import Artifact
+from farm.types import Artifact, Claim, JobState
 from models import base, registry
 from tasks.drain import Drain
 from tasks.reporter import NodeName, Reporter
@@ -51,6 +51,10 @@ class Child:
             return None
         self.judge.load(base.pick_device())
         return self.judge.refusal(artifact)
+
+    def tell(self, claim: Claim, state: JobState) -> None:
+        """Let whoever waits know that an attempt has ended, and how."""
+        self.announcer.tell(JobEvent(claim.job_id, state, claim.attempt))
 
     def close(self) -> None:
         """Unload every engine, send what is still to be rung, close every connection.

@@ -9,7 +9,6 @@ import uuid
 
 from farm import inputs, jobs, settle
 from farm.errors import Cancelled, DatabaseUnavailable
-from farm.events import JobEvent
 from farm.messages import Ring
 from farm.types import Claim, JobState
 from tasks.child import Child
@@ -53,7 +52,7 @@ def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
             if state is JobState.QUEUED:
                 child.dispatcher.ring(ring)
             if state is not None:
-                child.announcer.tell(JobEvent(job_id, state, claim.attempt))
+                child.tell(claim, state)
 
 
 def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
@@ -66,7 +65,7 @@ def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
     if label := child.refusal(artifact):
         _log.info("the result of job %s is refused: %s", claim.job_id, label)
         if settle.block(child.services.db, claim, "result_refused", _REFUSAL):
-            child.announcer.tell(JobEvent(claim.job_id, JobState.BLOCKED, claim.attempt))
+            child.tell(claim, JobState.BLOCKED)
         return
     output = child.services.storage.put(claim.job_id, claim.attempt, artifact)
     settled = settle.succeed(
@@ -80,4 +79,4 @@ def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
     )
     if not settled:
         raise Cancelled("it was cancelled or taken over; the output is dropped")
-    child.announcer.tell(JobEvent(claim.job_id, JobState.SUCCEEDED, claim.attempt))
+    child.tell(claim, JobState.SUCCEEDED)
