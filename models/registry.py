@@ -19,6 +19,10 @@ _ENGINES = {
     "restore-face": "models.engines.face_restorer:FaceRestorerEngine",
     "remove-object": "models.engines.lama:LamaEngine",
     "upscale-4x": "models.engines.realesrgan:RealEsrganEngine",
+    "musicgen-small": "models.engines.musicgen:MusicgenEngine",
+    "wan2.1": "models.engines.wan:WanEngine",
+    "cogvideo-2b": "models.engines.cogvideox:CogVideoXEngine",
+    "virtual-tryon": "models.engines.catvton:CatvtonEngine",
 }
 # What serves the tiny profile, where that is another engine than the one of the real weights.
 _TWINS = {
@@ -26,6 +30,10 @@ _TWINS = {
     "restore-face": "models.engines.denoise:DenoiseEngine",
     "remove-object": "models.engines.telea:TeleaEngine",
     "upscale-4x": "models.engines.lanczos:LanczosEngine",
+    "musicgen-small": "models.engines.synth:SynthEngine",
+    "wan2.1": "models.engines.animate:AnimateEngine",
+    "cogvideo-2b": "models.engines.animate:AnimateEngine",
+    "virtual-tryon": "models.engines.overlay:OverlayEngine",
 }
 
 
