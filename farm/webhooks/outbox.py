@@ -24,13 +24,17 @@ TELL = """
       AND (e.events IS NULL OR 'job.' || job.state = ANY (e.events))
     UNION ALL
     SELECT gen_random_uuid(), job.account_id, CAST(NULL AS uuid), job.id, job.webhook_url,
-        CAST(md5(job.account_id || substring(job.webhook_url from '^[^/]*//[^/?]*')) AS uuid),
+        CAST(md5(job.account_id || coalesce(substring(job.webhook_url from '^[^/]*//[^/?]*'),
+                                            job.webhook_url)) AS uuid),
         'job.' || job.state
     FROM job WHERE job.webhook_url IS NOT NULL
     ON CONFLICT DO NOTHING
 )
 """
-"""Follows a CTE ``job(id, account_id, state, webhook_url)`` of one job that has just ended."""
+"""Follows a CTE ``job(id, account_id, state, webhook_url)`` of one job that has just ended.
+
+Nothing in it may fail: that would undo the end itself.
+"""
 
 JOB = "id, account_id, state, webhook_url"
 """What that CTE must return."""

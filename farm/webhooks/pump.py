@@ -12,7 +12,7 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from farm.errors import DatabaseUnavailable
@@ -144,7 +144,13 @@ class Pump:
             queue.drop(self._db, claimed, why_not)
             return
         body = self._body(claimed)
-        result = self._sender.post(whom.url, self._headers(claimed, body), body)
+        signed_by = claimed.endpoint_id or default_endpoint(self._db, claimed.account_id).id
+        keys = secrets_in_force(self._db, signed_by)
+        if not keys:
+            # A moment ago: nothing goes out unsigned.
+            queue.drop(self._db, claimed, queue.DELETED)
+            return
+        result = self._sender.post(whom.url, self._headers(claimed, keys, body), body)
         gone = result.status == GONE
         again_in_s = None if gone else queue.wait_s(claimed.tries, self._jitter())
         queue.record(self._db, claimed, result, again_in_s=again_in_s, gone=gone)
@@ -156,10 +162,8 @@ class Pump:
             return ""
         return f"The plan {whom.plan} has no webhooks."
 
-    def _headers(self, claimed: Claimed, body: bytes) -> list[tuple[str, str]]:
+    def _headers(self, claimed: Claimed, keys: Sequence[str], body: bytes) -> list[tuple[str, str]]:
         """The three headers of Standard Webhooks, as of this try."""
-        signed_by = claimed.endpoint_id or default_endpoint(self._db, claimed.account_id).id
-        keys = secrets_in_force(self._db, signed_by)
         number, moment = message_id(claimed.id), int(self._clock())
         return [
             ("webhook-id", number),

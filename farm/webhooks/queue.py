@@ -44,6 +44,8 @@ EACH_MAX = 4
 OVERDUE_DAYS = 7
 """A message whose turn has not come for so long is given up: its target takes none, or too few."""
 
+DELETED = "The endpoint was deleted."
+
 _TURN = "webhooks"
 
 
@@ -123,12 +125,12 @@ def addressee(db: Database, claimed: Claimed) -> Addressee:
     """Where a delivery goes, as of now."""
     row = db.attempt(lambda c: c.execute(_ADDRESSEE, {"id": claimed.id}).one())
     why_not = ""
-    if row.deleted:
-        why_not = "The endpoint was deleted."
+    if row.url is None or row.deleted:
+        why_not = DELETED
     elif row.enabled is False and claimed.job_id is not None:
         # A test goes to one that is switched off too: so it is found to be well again.
         why_not = "The endpoint is disabled."
-    return Addressee(row.url, why_not, row.plan, row.storefront)
+    return Addressee(row.url or "", why_not, row.plan, row.storefront)
 
 
 def record(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import ssl
+import subprocess
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -137,6 +141,13 @@ def test_a_deleted_endpoint_gets_nothing_more_and_its_secret_goes(
     assert [d.state for d in listed(services, who, endpoint)] == ["given_up"]
     rows = scalar(services, "SELECT count(*) FROM webhook_endpoints WHERE secret IS NULL")
     assert rows == 1
+    # One whose row went while a job ended beside it.
+    raced = added(services, who, receiver)
+    ended(services, who)
+    run(services, "DELETE FROM webhook_endpoints WHERE id = :id", id=raced.id)
+    pump(services).drain()
+    assert [d.state for d in listed(services, who, raced)] == ["given_up"]
+    assert receiver.messages == []
     assert_books_balance(services)
 
 
@@ -193,3 +204,32 @@ def test_an_account_has_twenty_endpoints_at_most_and_known_events_only(
         add()
     with pytest.raises(InvalidRequest, match="at most 20"):
         add()
+
+
+def test_a_certificate_must_be_the_hosts_and_known(tmp_path: Path) -> None:
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("openssl is not installed: no certificate can be made")
+    path, public = tmp_path / "shop.pem", "93.184.215.14"
+    subprocess.run(
+        [program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-noenc", "-days", "2", "-subj", "/CN=shop.example", "-addext",
+         "subjectAltName=DNS:shop.example", "-keyout", path, "-out", path.with_suffix(".crt")],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path.with_suffix(".crt"), path)
+    trusted = ssl.create_default_context(cafile=path.with_suffix(".crt"))
+    with HostileServer(tls=context) as server:
+        names = {"shop.example": [(public,)], "wrong.example": [(public,)]}
+        network = Network(names, {public: server.port})
+
+        def status(host: str, known: ssl.SSLContext | None) -> int | None:
+            sender = Sender(
+                FetchPolicy(), resolve=network.resolve, connect=network.connect, tls=known
+            )
+            return sender.post(f"https://{host}/picture", [], b"{}").status
+
+        assert status("shop.example", trusted) == 200
+        assert status("wrong.example", trusted) is None
+        assert status("shop.example", None) is None
