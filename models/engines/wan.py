@@ -47,9 +47,13 @@ class WanEngine(VideoEngine):
 
     def _frames(self, model: Diffusion, clip: Clip, on_step: OnStep) -> Iterator[Pixels]:
         pipeline = model.pipeline
-        # The shift belongs to the size, and a scheduler takes it only when it is made.
-        pipeline.scheduler = UniPCMultistepScheduler.from_config(
-            pipeline.scheduler.config, flow_shift=FLOW_SHIFTS[clip.height]
+        # The shift belongs to the size, and a scheduler takes it only when it is made. All of
+        # this is the model card's: some revisions come with a scheduler of another kind.
+        pipeline.scheduler = UniPCMultistepScheduler(
+            prediction_type="flow_prediction",
+            use_flow_sigmas=True,
+            num_train_timesteps=1000,
+            flow_shift=FLOW_SHIFTS[clip.height],
         )
         return filmed(model, clip, on_step, guidance_scale=GUIDANCE_SCALE)
 
