@@ -1,7 +1,8 @@
 """The published sizes of the models that are measured at full size; data, nothing downloaded.
 
 Written down from the models' own repositories: each part's ``config.json`` of
-stabilityai/stable-diffusion-xl-base-1.0 (SDXL) and black-forest-labs/FLUX.1-schnell (FLUX).
+stabilityai/stable-diffusion-xl-base-1.0 (SDXL), black-forest-labs/FLUX.1-schnell (FLUX),
+Wan-AI/Wan2.1-T2V-14B-Diffusers (Wan) and zai-org/CogVideoX-2b (CogVideoX).
 """
 
 from __future__ import annotations
@@ -127,6 +128,78 @@ FLUX_SCHEDULER: Config = {
     "max_image_seq_len": 4096,
 }
 
+UMT5_XXL: Config = {**T5_XXL, "vocab_size": 256384}
+"""The encoder of the multilingual T5 XXL: Wan's text encoder."""
+
+WAN_TRANSFORMER: Config = {
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 40,
+    "attention_head_dim": 128,
+    "in_channels": 16,
+    "out_channels": 16,
+    "text_dim": 4096,
+    "freq_dim": 256,
+    "ffn_dim": 13824,
+    "num_layers": 40,
+    "cross_attn_norm": True,
+    "qk_norm": "rms_norm_across_heads",
+}
+
+WAN_VAE: Config = {
+    "base_dim": 96,
+    "z_dim": 16,
+    "dim_mult": [1, 2, 4, 4],
+    "num_res_blocks": 2,
+    "temperal_downsample": [False, True, True],
+}
+
+COGVIDEOX_TRANSFORMER: Config = {
+    "num_attention_heads": 30,
+    "attention_head_dim": 64,
+    "in_channels": 16,
+    "out_channels": 16,
+    "time_embed_dim": 512,
+    "text_embed_dim": 4096,
+    "num_layers": 30,
+    "sample_width": 90,
+    "sample_height": 60,
+    "sample_frames": 49,
+    "patch_size": 2,
+    "max_text_seq_length": 226,
+}
+
+COGVIDEOX_VAE: Config = {
+    "block_out_channels": (128, 256, 256, 512),
+    "down_block_types": ("CogVideoXDownBlock3D",) * 4,
+    "up_block_types": ("CogVideoXUpBlock3D",) * 4,
+    "latent_channels": 16,
+    "layers_per_block": 3,
+    "temporal_compression_ratio": 4,
+    "sample_height": 480,
+    "sample_width": 720,
+    "scaling_factor": 1.15258426,
+}
+
+COGVIDEOX_SCHEDULER: Config = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "num_train_timesteps": 1000,
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "set_alpha_to_one": True,
+    "snr_shift_scale": 3.0,
+    "timestep_spacing": "trailing",
+}
+
+WAN_SCHEDULER: Config = {
+    "prediction_type": "flow_prediction",
+    "use_flow_sigmas": True,
+    "num_train_timesteps": 1000,
+    "flow_shift": 3.0,
+}
+
 PARAMETERS: dict[str, dict[str, int]] = {
     "sdxl": {
         "unet": 2_567_463_684,
@@ -139,6 +212,16 @@ PARAMETERS: dict[str, dict[str, int]] = {
         "vae": 83_819_683,
         "text_encoder": 123_060_480,
         "text_encoder_2": 4_762_310_656,
+    },
+    "wan2.1": {
+        "transformer": 14_288_491_584,
+        "vae": 126_892_531,
+        "text_encoder": 5_680_910_336,
+    },
+    "cogvideo-2b": {
+        "transformer": 1_693_783_872,
+        "vae": 215_583_907,
+        "text_encoder": 4_762_310_656,
     },
 }
 """How many parameters each part has as published: what proves the numbers above."""
