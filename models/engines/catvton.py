@@ -105,9 +105,9 @@ class CatvtonEngine(PictureEngine[TryOn]):
     def _open(self, device: str) -> None:
         setup = self._setup
         self._network = Network.load(setup, device)
+        self._network.check_size(self._size)
         self._parser = ClothesParser(weights.locate(setup, PARSER).path)
         self._parser.load(device)
-        self._network.check_size(self._size)
 
     def _close(self) -> None:
         if self._parser is not None:

@@ -15,8 +15,10 @@ from models.parts.tryon_rows import Mask, Rails, disc, rails
 
 _EASE = 1.06
 """Sleeves reach a little farther on arms that hang than on a table."""
-_WRIST = 1.5
-"""Torso heights from the shoulder to the wrist, at most: hands stay bare."""
+_WRIST = 1.7
+"""Heads from the shoulder to the wrist, at most: hands stay bare."""
+_NECK = 1.3
+"""A neck is nowhere this many times as wide as at its narrowest."""
 _SHORT, _SHORTEST = 0.82, 0.3
 """A garment that reaches less far down the legs than this ends above the feet, but not above
 that."""
@@ -65,7 +67,7 @@ def _top(body: Body, garment: Garment, category: str) -> Fit:
         lines = _filled(rails(covered, body.centre, False), covered).smoothed(0.08 * body.head)
         loose &= np.arange(shape[0])[:, None] >= body.waist
     height = max(1, body.waist - body.neck)
-    arms = body.arms & _near_shoulders(body, lines, garment.sleeves * _EASE * height, height)
+    arms = body.arms & _near_shoulders(body, lines, garment.sleeves * _EASE * height)
     speck = disc(_SPECK * body.head)
     cloth = _closed(covered | arms, speck) & ~_throat(body)
     old = body.top & body.arms
@@ -147,7 +149,7 @@ def _flared(
     return np.asarray(inside)
 
 
-def _near_shoulders(body: Body, lines: Rails, reach: float, height: int) -> Mask:
+def _near_shoulders(body: Body, lines: Rails, reach: float) -> Mask:
     """The arms as far as sleeves reach, in pixels from the shoulders."""
     if reach <= 0:
         return np.zeros_like(body.arms)
@@ -156,13 +158,19 @@ def _near_shoulders(body: Body, lines: Rails, reach: float, height: int) -> Mask
     usual = int(min(body.neck + 0.9 * body.head, len(lines.columns) - 1))
     edges = lines.left[usual], lines.right[usual]
     away = np.minimum(np.hypot(ys - row, xs - edges[0]), np.hypot(ys - row, xs - edges[1]))
-    return np.asarray(body.arms & (away <= min(reach, _WRIST * height)))
+    return np.asarray(body.arms & (away <= min(reach, _WRIST * body.head)))
 
 
 def _throat(body: Body) -> Mask:
     """Head and neck, down to the collar that is worn."""
     out = np.zeros_like(body.silhouette)
-    out[: body.neck] = True
+    near = np.abs(np.arange(out.shape[1]) - body.centre) < 0.8 * body.head
+    widths = body.silhouette[body.neck : body.neck + int(body.head), near].sum(axis=1)
+    # As narrow as it is, it is the neck itself; its shadowed edges are no more like skin.
+    slim = int(widths[: max(1, len(widths) // 2)].argmin()) if len(widths) else 0
+    wide = widths[slim:] > _NECK * max(1, int(widths[slim : slim + 1].sum()))
+    shoulders = body.neck + slim + int(np.argmax(wide) if wide.any() else 0)
+    out[:shoulders] = True
     low = body.neck + int(0.75 * body.head)
     near = np.abs(np.arange(out.shape[1]) - body.centre) < 0.45 * body.head
     out[body.neck : low] = body.skin[body.neck : low] & near[None]

@@ -3,6 +3,7 @@ people of :mod:`tests.models.figures`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,91 @@ from tests.models.drawing import photographed, plain
 from tests.models.figures import LABELS, Drawn, Figure, person
 
 ATTENTION = Path("mix-48k-1024/attention/model.safetensors")
-SIDE = 128
-"""The parser sees pictures as squares of this many pixels."""
 COUNTED_BY = 8
 """The published attention file numbers every submodule: of each eight, one has tensors."""
 _RIDGE = 1e-5
 
 
-def write(folder: Path) -> None:
-    """Write a folder as ``FARM_WEIGHTS`` wants it for the model."""
-    unet = _unet(5)
-    unet.save_pretrained(folder / "unet" / "unet", variant="fp16")
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The networks' configurations; ``side`` is that of the parser's pictures."""
+
+    unet: dict[str, Any]
+    vae: dict[str, Any]
+    parser: dict[str, Any]
+    side: int
+
+
+SMALL = Sizes(
+    {
+        "sample_size": 16,
+        "in_channels": 9,
+        "out_channels": 4,
+        "layers_per_block": 1,
+        "block_out_channels": (16, 32),
+        "norm_num_groups": 8,
+        "attention_head_dim": 2,
+        "cross_attention_dim": 8,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    },
+    {
+        "block_out_channels": (16, 16),
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "latent_channels": 4,
+        "norm_num_groups": 8,
+        "sample_size": 32,
+    },
+    {
+        "depths": [1, 1, 1, 1],
+        "hidden_sizes": [32, 16, 16, 16],
+        "num_attention_heads": [1, 1, 1, 1],
+        "decoder_hidden_size": 256,
+    },
+    128,
+)
+# The published sizes: each part's config.json in the repositories that the model's card names.
+FULL = Sizes(
+    {
+        "sample_size": 64,
+        "in_channels": 9,
+        "out_channels": 4,
+        "layers_per_block": 2,
+        "block_out_channels": (320, 640, 1280, 1280),
+        "attention_head_dim": 8,
+        "cross_attention_dim": 768,
+        "down_block_types": (*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3),
+    },
+    {
+        "block_out_channels": (128, 256, 512, 512),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "layers_per_block": 2,
+        "latent_channels": 4,
+        "sample_size": 256,
+    },
+    {
+        "depths": [3, 4, 6, 3],
+        "hidden_sizes": [64, 128, 320, 512],
+        "num_attention_heads": [1, 2, 5, 8],
+        "decoder_hidden_size": 768,
+    },
+    512,
+)
+
+
+def write(folder: Path, sizes: Sizes = SMALL, device: str = "cpu") -> None:
+    """Write a folder as ``FARM_WEIGHTS`` wants it for the model, made on a device; what is not
+    small, in half precision."""
+    dtype = torch.float32 if sizes is SMALL else torch.float16
+    with torch.device(device):
+        unet = _unet(sizes, 5).to(dtype)
+        unet.save_pretrained(folder / "unet" / "unet", variant="fp16")
+        save_attention(_unet(sizes, 6).to(dtype), folder / "attention" / ATTENTION)
+        torch.manual_seed(7)
+        AutoencoderKL(**sizes.vae).to(dtype).save_pretrained(folder / "vae")
     DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -39,9 +114,7 @@ def write(folder: Path) -> None:
         set_alpha_to_one=False,
         steps_offset=1,
     ).save_pretrained(folder / "unet" / "scheduler")
-    _vae().save_pretrained(folder / "vae")
-    save_attention(_unet(6), folder / "attention" / ATTENTION)
-    _parser(folder / "parser")
+    _parser(folder / "parser", sizes)
 
 
 def save_attention(unet: Any, file: Path) -> None:
@@ -58,52 +131,23 @@ def save_attention(unet: Any, file: Path) -> None:
     )
 
 
-def _unet(seed: int) -> UNet2DConditionModel:
+def _unet(sizes: Sizes, seed: int) -> Any:
     torch.manual_seed(seed)
-    return UNet2DConditionModel(
-        sample_size=16,
-        in_channels=9,
-        out_channels=4,
-        layers_per_block=1,
-        block_out_channels=(16, 32),
-        norm_num_groups=8,
-        attention_head_dim=2,
-        cross_attention_dim=8,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    )
+    return UNet2DConditionModel(**sizes.unet)
 
 
-def _vae() -> AutoencoderKL:
-    torch.manual_seed(7)
-    return AutoencoderKL(
-        block_out_channels=(16, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=8,
-        sample_size=32,
-    )
-
-
-def _parser(folder: Path) -> None:
+def _parser(folder: Path, sizes: Sizes) -> None:
     """SegFormer whose last layer alone is fitted, by least squares: its features are random,
     and enough to tell the colours of drawn people."""
     torch.manual_seed(8)
-    model: Any = SegformerForSemanticSegmentation(
-        SegformerConfig(
-            depths=[1, 1, 1, 1],
-            hidden_sizes=[32, 16, 16, 16],
-            num_attention_heads=[1, 1, 1, 1],
-            sr_ratios=[8, 4, 2, 1],
-            decoder_hidden_size=256,
-            patch_sizes=[7, 3, 3, 3],
-            num_labels=len(LABELS),
-            id2label=dict(enumerate(LABELS)),
-            label2id={name: number for number, name in enumerate(LABELS)},
-        )
-    ).eval()
-    processor = SegformerImageProcessor(size={"height": SIDE, "width": SIDE})
+    config = SegformerConfig(
+        **sizes.parser,
+        num_labels=len(LABELS),
+        id2label=dict(enumerate(LABELS)),
+        label2id={name: number for number, name in enumerate(LABELS)},
+    )
+    model: Any = SegformerForSemanticSegmentation(config).eval()
+    processor = SegformerImageProcessor(size={"height": sizes.side, "width": sizes.side})
     _fit(model, processor)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
