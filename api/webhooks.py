@@ -155,7 +155,14 @@ class _Desk:
         return json_reply({"object": "list", "data": data})
 
     def add_webhook(self, caller: Principal) -> Response:
-        """Be told of the account's jobs at a URL. The answer has the signing secret."""
+        """Be told of the account's jobs at a URL.
+
+        The answer has the signing secret. Each message is a POST of `{"type", "timestamp",
+        "data"}` with the headers `webhook-id`, `webhook-timestamp` and `webhook-signature`;
+        the libraries of standardwebhooks.com verify it. Answer 2xx within ten seconds: what
+        fails is tried ten times in three days, under the same `webhook-id`. 410 switches the
+        endpoint off; redirects are not followed.
+        """
         account = self._account(caller)
         url, events = shapes.decode_new(self._body(), self._policy)
         endpoint, secret = endpoints.add_endpoint(self._db, account, url, events)
