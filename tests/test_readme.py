@@ -23,6 +23,8 @@ BIN = Path(sys.executable).parent
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
 GENERATE = "curl -s http://127.0.0.1:8000/v1/image/generate"
 EDIT = "curl -s http://127.0.0.1:8000/v1/image/remove-background"
+WAIT = 'curl -s "http://127.0.0.1:8000/v1/jobs/<generation_id>?wait=30"'
+WATCH = "curl -sN http://127.0.0.1:8000/v1/jobs/<generation_id>/events"
 READY_S = 120.0
 
 pytestmark = pytest.mark.xdist_group("whole-farm")
@@ -51,6 +53,8 @@ def test_every_block_has_a_test_here() -> None:
         "make up",
         GENERATE,
         EDIT,
+        WAIT,
+        WATCH,
         "export DATABASE_URL",
         "farm api",
     )
@@ -82,6 +86,9 @@ def test_make_demo(tmp_path: Path) -> None:
     assert "audit: all 10 invariants hold" in done.stdout
 
 
+STATUSES = ("queued", "processing", "completed")
+"""After thirty seconds on a busy machine it may be any of them."""
+
 EDITED = {
     "erase.png": (2 * 768 + 24, 768),
     "cut-out.png": (2 * 768 + 24, 768),
@@ -112,19 +119,25 @@ def test_make_up_and_the_curl_lines(tmp_path: Path) -> None:
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz"), READY_S, up.output)
         photo = tmp_path / "photo.png"
         product_photo(256).save(photo)
-        for words, credits in ((GENERATE, 3.0), (EDIT, 2.0)):
-            curl = block(words).replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+
+        def curl(words: str, job_id: str = "") -> str:
+            line = block(words).replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+            line = line.replace("demo/photo.png", str(photo)).replace("<generation_id>", job_id)
             done = subprocess.run(
-                ["bash", "-euc", curl.replace("demo/photo.png", str(photo))],
+                ["bash", "-euc", line],
                 env={"KEY": key.group(), "PATH": "/usr/bin:/bin"},
                 capture_output=True,
                 text=True,
-                timeout=30,
+                timeout=100,
                 check=True,
             )
-            answer = json.loads(done.stdout)
-            assert answer["status"] == "queued"
-            assert answer["credits_used"] == credits
+            return done.stdout
+
+        submitted = [json.loads(curl(words)) for words in (GENERATE, EDIT)]
+        assert [answer["status"] for answer in submitted] == ["queued", "queued"]
+        assert [answer["credits_used"] for answer in submitted] == [3.0, 2.0]
+        assert json.loads(curl(WAIT, submitted[0]["generation_id"]))["status"] in STATUSES
+        assert "event: end\n" in curl(WATCH, submitted[1]["generation_id"])
         assert answers(f"http://127.0.0.1:{port}/docs")
 
 
