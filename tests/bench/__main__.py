@@ -23,6 +23,7 @@ from tests.bench import (
     trips,
     waiting,
     web,
+    webhooks,
 )
 from tests.bench.report import Figure, table, write_results
 from tests.bench.stage import Stage, open_stage
@@ -35,6 +36,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], Group]] = {
     "round trips": (("B6",), trips.measure),
     "model switches": (("B7",), switches.measure),
     "waiting": (("W1", "W2"), waiting.measure),
+    "webhooks": (("W3",), webhooks.measure),
     "foresight": (("W4",), foresight.measure),
     "cancel": (("W5",), cancelling.measure),
     "pictures": (("P1", "P2", "P3", "P4", "P5", "P6"), pictures.measure),
