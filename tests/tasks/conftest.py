@@ -46,4 +46,5 @@ def child(settings: Settings, services: Services, workshop: Workshop) -> Iterato
         Reporter(services, residency, drain),
     )
     yield found
+    found.cancellations.close()
     found.dispatcher.stop()
