@@ -14,8 +14,8 @@ import click
 from farm.cli.demo import drawing, figures
 from farm.cli.demo.client import Client, DemoFailed, png_of
 
-MUSIC = {"prompt": "a calm piano with soft drums", "duration": 5}
-FILM = {"prompt": "waves that roll onto a beach at dawn", "duration": 1}
+MUSIC: dict[str, Any] = {"prompt": "a calm piano with soft drums", "duration": 5}
+FILM: dict[str, Any] = {"prompt": "waves that roll onto a beach at dawn", "duration": 1}
 
 
 def music_and_film(client: Client, out: Path) -> float:
