@@ -19,6 +19,7 @@ from sqlalchemy import text
 from farm.catalog import BUILT_IN
 from tests import factories
 from tests.api.caller import Part, form_body
+from tests.api.garments import TRYON
 from tests.api.pictures import mask, picture
 from tests.farm.checks import assert_books_balance
 from tests.farm.intake.hostile_pictures import HOSTILE
@@ -204,6 +205,19 @@ def test_whoever_is_refused_while_uploading_hears_why(farm: WholeFarm) -> None:
     assert send(large, "/v1/nowhere") == 404
     assert send(large) == 400
     assert send(large, times=3) == 429
+    assert _kept(farm)["jobs"] == 0
+
+
+def test_whoever_sends_too_large_a_try_on_hears_why(farm: WholeFarm) -> None:
+    farm.start_api()
+    body = b'{"person_image": "' + b"A" * 40_000_000 + b'"}'
+    headers = {**_headers(farm), "Content-Type": "application/json"}
+    request = urllib.request.Request(_url(farm, TRYON), data=body, headers=headers)
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(request, timeout=ANSWER_S)
+    with refusal.value as answer:
+        assert answer.code == 413
+        assert json.load(answer)["detail"]["error"] == "too_large"
     assert _kept(farm)["jobs"] == 0
 
 
