@@ -23,6 +23,7 @@ from farm.types import Artifact, RunRequest
 from models.base import Engine
 
 Samples = NDArray[np.float64]
+Usual = tuple[Artifact, list[tuple[int, int]]]
 
 RMS_DB = (-26.0, -10.0)
 """Neither a whisper nor a shout: the root mean square of a clip, in dB of full scale."""
@@ -74,6 +75,14 @@ class AudioEngineContract:
         yield made
         made.unload()
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def usual(cls, player: Engine) -> Usual:
+        """What the usual job gives, and the steps that it reported."""
+        seen: list[tuple[int, int]] = []
+        [artifact] = player.run(cls.request(), lambda step, steps: seen.append((step, steps)))
+        return artifact, seen
+
     @classmethod
     def request(cls, **changes: Any) -> RunRequest:
         """A job of the shortest duration; a change to None takes the parameter out."""
@@ -87,10 +96,8 @@ class AudioEngineContract:
         [artifact] = engine.run(cls.request(**changes), ignore)
         return artifact.data
 
-    @pytest.mark.parametrize("duration", [5, 8])
-    def test_the_artifact_is_a_wav_file_of_exactly_the_duration(
-        self, player: Engine, duration: int
-    ) -> None:
+    def test_the_artifact_is_a_wav_file_of_exactly_the_duration(self, player: Engine) -> None:
+        duration = 8
         [artifact] = player.run(self.request(duration=duration, seed=2**32 - 1), ignore)
         kind = (artifact.media_type, artifact.folder, artifact.extension)
         assert kind == ("audio/wav", "audio", "wav")
@@ -103,29 +110,32 @@ class AudioEngineContract:
         facts = {"seed": 2**32 - 1, "duration_s": duration, "sample_rate": rate}
         assert artifact.facts == facts
 
-    def test_it_is_neither_silent_nor_shouting_nor_clipped(self, player: Engine) -> None:
-        samples, _ = decoded(player.run(self.request(), ignore)[0])
+    def test_it_is_neither_silent_nor_shouting_nor_clipped(self, usual: Usual) -> None:
+        samples, rate = decoded(usual[0])
+        assert len(samples) == 5 * rate
         rms_db = 20 * np.log10(np.sqrt(np.mean(samples**2)))
         assert RMS_DB[0] < rms_db < RMS_DB[1]
         assert 0.1 < np.abs(samples).max() < 0.95
         assert abs(samples.mean()) < 0.01
         assert samples.std(axis=0).min() > 0.01
 
-    def test_the_same_job_gives_the_same_bytes_and_another_does_not(self, player: Engine) -> None:
-        first = self.clip(player)
+    def test_the_same_job_gives_the_same_bytes_and_another_does_not(
+        self, player: Engine, usual: Usual
+    ) -> None:
+        first = usual[0].data
         assert self.clip(player) == first
-        others = [{"seed": 8}, {"prompt": "loud rock with drums"}, {"seed": 0}]
-        assert len({first, *(self.clip(player, **other) for other in others)}) == 4
+        others = [{"seed": 8}, {"prompt": "loud rock with drums"}]
+        assert len({first, *(self.clip(player, **other) for other in others)}) == 3
 
-    def test_progress_rises_by_one_to_the_total(self, player: Engine) -> None:
-        seen: list[tuple[int, int]] = []
-        player.run(self.request(), lambda step, steps: seen.append((step, steps)))
+    def test_progress_rises_by_one_to_the_total(self, usual: Usual) -> None:
+        _, seen = usual
         assert len(seen) > 1
         assert seen == [(step, len(seen)) for step in range(1, len(seen) + 1)]
 
-    def test_a_cancel_stops_at_any_step_and_leaves_the_engine_usable(self, player: Engine) -> None:
-        seen: list[int] = []
-        [before] = player.run(self.request(), lambda step, _: seen.append(step))
+    def test_a_cancel_stops_at_any_step_and_leaves_the_engine_usable(
+        self, player: Engine, usual: Usual
+    ) -> None:
+        before, seen = usual
         for last in (1, len(seen) // 2, len(seen)):
             cancelled = Cancelled("The customer changed their mind.")
             reached: list[int] = []
@@ -154,14 +164,13 @@ class AudioEngineContract:
         with pytest.raises(TimeIsUp):
             player.run(self.request(), interrupt)
 
-    def test_an_allocation_that_fails_is_out_of_memory(self, player: Engine) -> None:
+    def test_an_allocation_that_fails_is_out_of_memory(self, player: Engine, usual: Usual) -> None:
         def exhaust(step: int, steps: int) -> None:
             np.empty(2**60, np.uint8)
 
-        before = self.clip(player)
         with pytest.raises(OutOfMemory, match=re.escape(player.served_by)):
             player.run(self.request(), exhaust)
-        assert self.clip(player) == before
+        assert self.clip(player) == usual[0].data
 
     def test_what_breaks_inside_is_an_engine_fault_with_its_cause(self, player: Engine) -> None:
         def slip(step: int, steps: int) -> None:
@@ -204,8 +213,7 @@ class AudioEngineContract:
             player.run(other, ignore)
 
     @pytest.mark.parametrize(
-        "prompt",
-        ["a very long song about a fox " * 17, "雨の中の静かなピアノ 🎹", "</s> <pad> \t\n x"],
+        "prompt", ["a very long song about a fox " * 17, "静かなピアノ 🎹 </s> <pad> \t\n x"]
     )
     def test_any_prompt_runs_and_says_nothing(
         self, player: Engine, prompt: str, capfd: pytest.CaptureFixture[str]
@@ -216,18 +224,19 @@ class AudioEngineContract:
     def test_served_by_is_what_truly_makes_it(self, player: Engine) -> None:
         assert player.served_by == self.served_by
 
-    def test_load_and_unload_can_be_repeated(self, player: Engine, folder: Path) -> None:
+    def test_load_and_unload_can_be_repeated(
+        self, player: Engine, folder: Path, usual: Usual
+    ) -> None:
         other = self.create(folder)
         assert other.resident_bytes == 0
         with pytest.raises(EngineFault, match="before it was loaded"):
             other.run(self.request(), ignore)
-        expected = self.clip(player)
         for _ in range(2):
             other.load(self.device)
             other.load(self.device)
             assert other.resident_bytes == player.resident_bytes
             assert (other.resident_bytes > 0) == self.resides
-            assert self.clip(other) == expected
+            assert self.clip(other) == usual[0].data
             other.unload()
             other.unload()
             assert other.resident_bytes == 0

@@ -7,13 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from farm.errors import EngineFault, WeightsMissing
+from farm.errors import Cancelled, EngineFault, WeightsMissing
 from models.base import Engine
-from tests.contracts.audio_engine import AudioEngineContract, TimeIsUp, decoded, ignore
+from tests.contracts.audio_engine import AudioEngineContract, TimeIsUp, Usual
 from tests.models.checkpoints import making, musicgen
 
 
@@ -26,24 +25,19 @@ class TestMusicgen(AudioEngineContract):
             musicgen.write(folder / cls.model_id)
         return making.engine(cls.model_id, folder, TimeIsUp)
 
-    def test_a_step_is_a_frame_of_the_codec(self, player: Engine) -> None:
-        seen: list[int] = []
-        player.run(self.request(duration=6), lambda step, steps: seen.append(steps))
-        assert set(seen) == {6 * 50 + 3}
-
-    def test_the_words_reach_the_music(self, player: Engine) -> None:
-        """Not by other random numbers: the codes that are drawn differ from the first on."""
-        starts = []
-        for prompt in ("a calm piano", "loud rock with drums"):
-            samples, rate = decoded(player.run(self.request(prompt=prompt), ignore)[0])
-            starts.append(samples[: rate // 10])
-        assert np.abs(starts[0] - starts[1]).mean() > 0.01
+    def test_a_step_is_a_frame_of_the_codec(self, usual: Usual) -> None:
+        assert len(usual[1]) == 5 * 50 + 3
 
     def test_a_run_leaves_everyone_elses_random_numbers_alone(self, player: Engine) -> None:
+        def cancel(step: int, steps: int) -> None:
+            if step == 3:
+                raise Cancelled("The customer changed their mind.")
+
         torch.manual_seed(5)
         undisturbed = torch.rand(3)
         torch.manual_seed(5)
-        player.run(self.request(), ignore)
+        with pytest.raises(Cancelled):
+            player.run(self.request(), cancel)
         assert torch.equal(torch.rand(3), undisturbed)
 
     def test_what_the_model_takes_is_counted_whole(self, player: Engine, folder: Path) -> None:

@@ -44,7 +44,7 @@ def synth(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return made
 
 
-def heard(synth: Engine, prompt: str, duration: int = 20, seed: int = 3) -> Mono:
+def heard(synth: Engine, prompt: str, duration: int = 12, seed: int = 3) -> Mono:
     """What a prompt sounds like, both ears together."""
     params = {"prompt": prompt, "duration": duration, "seed": seed}
     job = RunRequest(uuid.uuid4(), 1, "musicgen-small", "audio", params)
@@ -178,7 +178,7 @@ def test_a_tempo_is_read_where_one_is_stated(prompt: str, bpm: float | None) -> 
 
 @pytest.mark.parametrize("name", sorted(STYLES))
 def test_every_style_plays_to_its_end_at_an_even_level(synth: Engine, name: str) -> None:
-    sound = heard(synth, name, duration=12)
+    sound = heard(synth, name)
     assert np.abs(sound[-100:]).max() < 0.01
     thirds = [np.sqrt(np.mean(part**2)) for part in np.array_split(sound[: -2 * RATE], 3)]
     assert min(thirds) > 0.35 * max(thirds)

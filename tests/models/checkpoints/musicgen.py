@@ -39,7 +39,7 @@ SMALL = Size(
     {"d_model": 512, "d_ff": 32, "d_kv": 8, "num_layers": 1, "num_heads": 2},
     width=32,
     heads=2,
-    layers=2,
+    layers=1,
     codes=256,
     codec_width=16,
     codec_filters=2,
