@@ -162,7 +162,7 @@ def _price(price: Price) -> dict[str, Any]:
 
 
 def _picture(spec: InputSpec) -> dict[str, Any]:
-    """A picture's limits. It may be sent as a file, or by URL in the field with ``_url``."""
+    """A picture's limits; the documentation says how it is sent."""
     limits = {
         "kind": spec.kind,
         "formats": list(FORMATS),

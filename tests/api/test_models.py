@@ -37,6 +37,18 @@ def test_the_list_needs_no_key_and_shows_every_model_sold(app: Flask, catalog: C
     assert "needs_one_of" not in sdxl
 
 
+def test_words_to_choose_from_are_limits(app: Flask) -> None:
+    listed = {m["id"]: m for m in app.test_client().get("/v1/models").json["data"]}
+    wan, worn = listed["wan2.1"], listed["virtual-tryon"]
+    assert wan["limits"]["resolution"] == {"choices": ["480p", "720p"], "default": "480p"}
+    assert wan["credits_by_resolution"] == {"480p": 50.0, "720p": 100.0}
+    assert "duration" not in listed["cogvideo-2b"]["limits"]
+    assert worn["limits"]["category"] == {
+        "choices": ["upperbody", "lowerbody", "dress"], "required": True
+    }  # fmt: skip
+    assert worn["endpoint"] == "/v1/virtual-tryon"
+
+
 def test_the_seconds_are_those_of_the_last_fifty_jobs(
     app: Flask, runtime: Runtime, caller: Caller
 ) -> None:
