@@ -67,8 +67,9 @@ def import_audiocraft() -> Any:
             import audiocraft.models
     except ModuleNotFoundError as error:
         raise ExtraMissing(
-            f"Music needs the Python package {error.name!r}: "
-            "install the worker extra with `pip install 'media-farm[worker]'`."
+            f"MusicGen needs the Python package {(error.name or '').partition('.')[0]!r}: install "
+            "the worker extra with `pip install 'media-farm[worker]'`, and then audiocraft without "
+            "its own pins with `pip install --no-deps audiocraft==1.3.0`."
         ) from error
     return audiocraft.models
 

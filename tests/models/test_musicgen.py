@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from farm.errors import Cancelled, EngineFault, WeightsMissing
+from farm.errors import Cancelled, EngineFault, ExtraMissing, WeightsMissing
 from models.base import Engine
 from tests.contracts.audio_engine import AudioEngineContract, TimeIsUp, Usual
 from tests.models.checkpoints import making, musicgen
@@ -53,6 +54,13 @@ class TestMusicgen(AudioEngineContract):
         made.load("cpu")
         assert made.resident_bytes > 0
         made.unload()
+
+    def test_without_audiocraft_it_says_how_to_install_it(
+        self, player: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "audiocraft.models", None)
+        with pytest.raises(ExtraMissing, match=r"'audiocraft'.*pip install --no-deps audiocraft"):
+            self.create(folder).load("cpu")
 
     @pytest.mark.parametrize(
         "file", ["music/state_dict.bin", "music/compression_state_dict.bin", "text/config.json"]
