@@ -21,7 +21,7 @@ from farm.types import RunRequest
 from models import weights
 from models.base import CPU, EngineSetup, FileSource
 from models.parts import seeds
-from models.parts.clothes import ClothesParser, region
+from models.parts.clothes import ClothesParser, place
 from models.parts.holes import blend_margin, bounds, grown, pasted
 from models.parts.memory import module_bytes, released
 from models.parts.picture_engine import Edited, PictureEngine, Stages
@@ -36,6 +36,8 @@ GUIDANCE = 2.5
 AROUND = 0.08
 """How much of the picture around the person is shown to the network, in heights of it."""
 WHITE = 255
+_KEEN = 4
+"""Times as sharp as elsewhere is the seam at face and hands."""
 
 _NUMBERED = re.compile(r"(\d+)\.(.+)")
 
@@ -58,7 +60,8 @@ class CatvtonEngine(PictureEngine[TryOn]):
     (the published file counts by eight).
 
     Card's options: ``size`` (``768x1024``, what the network works at) and ``steps``. Pixels
-    that are not to be dressed are the picture's own, bit for bit, but for a narrow blend.
+    of face, hair, hands and feet, and all that is farther from the garment than a narrow
+    blend, are the picture's own, bit for bit.
     """
 
     operation = "try-on"
@@ -81,7 +84,8 @@ class CatvtonEngine(PictureEngine[TryOn]):
         assert self._network is not None
         assert self._parser is not None
         parsed = self._parser.parse(work.person)
-        mask = region(parsed, work.category)
+        where = place(parsed, work.category)
+        mask = where.painted
         stages.done()
         height, width = mask.shape
         margin = blend_margin(width, height)
@@ -96,6 +100,8 @@ class CatvtonEngine(PictureEngine[TryOn]):
         )
         stages.done()
         dressed = window.put_back(work.person, made, mask, margin)
+        # What fades out around the mask does not reach the face and the hands.
+        dressed = pasted(dressed, work.person, where.kept, margin // _KEEN)
         stages.done()
         return Edited(Rows.of(joined(dressed, work.alpha)))
 
@@ -208,7 +214,11 @@ class Network:
         unet: Any = UNet2DConditionModel.from_pretrained(root / UNET, variant=variant, **local)
         found = weights.locate(setup, VAE)
         vae: Any = AutoencoderKL.from_pretrained(found.path, variant=found.variant, **local)
-        scheduler = DDIMScheduler.from_pretrained(root / "scheduler", local_files_only=True)
+        scheduler = DDIMScheduler.from_pretrained(
+            root / "scheduler",
+            local_files_only=True,
+            clip_sample=False,  # latents are not pictures
+        )
         drop_text_attention(unet)
         load_attention(unet, _attention_file(setup))
         return cls(unet.to(device).eval(), vae.to(device).eval(), scheduler, device)

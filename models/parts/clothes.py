@@ -124,11 +124,19 @@ class ClothesParser:
         released()
 
 
-def region(parsed: Parsed, category: str) -> Pixels:
-    """What a garment of the category is painted over: height x width, 0 and 255.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a garment is painted, and what must stay as it is: masks of 0 and 255."""
+
+    painted: Pixels
+    kept: Pixels
+
+
+def place(parsed: Parsed, category: str) -> Place:
+    """Where a garment of the category is painted, height x width.
 
     The clothes that it takes the place of, the limbs that it may cover, and a little around
-    them; never face, hair, hat, bag, hands or feet.
+    them; face, hair, hat, bag, hands and feet are kept.
 
     Raises:
         SegmentationFailed: too little of that is in the picture.
@@ -144,7 +152,7 @@ def region(parsed: Parsed, category: str) -> Pixels:
     clothes = np.where(covered & ~kept, 255, 0).astype(np.uint8)
     whole = grown(clothes, max(1, round(GROWN * high)))
     whole[kept] = 0
-    return whole
+    return Place(whole, np.where(kept, 255, 0).astype(np.uint8))
 
 
 def _covered(parsed: Parsed, category: str) -> Mask:

@@ -41,6 +41,10 @@ _NATURAL = 1.65
 """Heads from the neck to where a body is slimmest."""
 _LOWER_MIN = 1.0
 """Heads below the waist that must be seen of legs."""
+_HAIR_MIN, _HAIR_MAX = 0.15, 0.35
+"""Of the head, and of the torso."""
+_HAIR_LIKE, _HAIR_LONG = 20.0, 2.0
+"""A distance in CIELAB, as bytes, and a length below the neck in heads."""
 _FOOT = 0.34
 _CHROMA = 11.0
 """How far the chroma of somebody's skin may be from their face's, in CIELAB."""
@@ -52,8 +56,8 @@ class Body:
     """Somebody in a small picture; rows and columns in its pixels, masks height x width.
 
     ``head`` is the distance from the crown to the neck. ``top`` and ``bottom`` are what is
-    worn above and below ``waist``, ``skin`` what is bare below the neck, and ``torso`` all
-    between neck and waist but the arms.
+    worn above and below ``waist``, ``skin`` what is bare below the neck, ``hair`` what
+    falls over the shoulders, and ``torso`` all between neck and waist but the arms.
     """
 
     silhouette: Mask
@@ -67,6 +71,7 @@ class Body:
     top: Mask
     bottom: Mask
     skin: Mask
+    hair: Mask
     complexion: tuple[float, float, float] | None
 
     @property
@@ -98,13 +103,16 @@ def find_body(picture: Pixels, silhouette: Mask, category: str) -> Body:
     complexion = _complexion(picture, bare, crown, neck, centre)
     below = np.zeros_like(outline)
     below[neck:] = outline[neck:]
-    skin = below & _like(picture, complexion)
+    flesh = _like(picture, complexion)
+    skin = below & flesh
     torso = _torso(below, skin, centre, neck, waist, head)
     arms = _arms(lab, below, torso, skin, centre, waist, head)
     dressed = below & ~skin
     top, bottom = dressed.copy(), dressed & ~arms
     top[waist:] &= arms[waist:]
     bottom[:waist] = False
+    hair = _hair(lab, outline, flesh, torso, neck, head)
+    top &= ~hair
     feet = _feet(lab, bottom | (skin & ~arms), lowest, waist, head)
     bottom[feet:] = False
     return Body(
@@ -119,6 +127,7 @@ def find_body(picture: Pixels, silhouette: Mask, category: str) -> Body:
         top,
         bottom,
         _opened(skin, 3),
+        hair,
         complexion,
     )
 
@@ -233,6 +242,22 @@ def _arms(
     hands = known > 0.3 * sizes
     hands[0] = False
     return np.asarray(arms | hands[labels])
+
+
+def _hair(lab: Floats, outline: Mask, flesh: Mask, torso: Mask, neck: int, head: float) -> Mask:
+    """Hair below the neck: what has the hair's colour and hangs on it; nothing where that is
+    as good as all of the torso, since then the clothes have that colour too."""
+    above = outline & ~flesh
+    above[neck:] = False
+    none = np.zeros_like(outline)
+    if not flesh.any() or above.sum() < _HAIR_MIN * outline[:neck].sum():
+        return none
+    colour = np.median(lab[above], axis=0)
+    near = outline & (np.linalg.norm(lab - colour, axis=2) < _HAIR_LIKE)
+    near[neck + int(_HAIR_LONG * head) :] = False
+    found = _joined_to(near | above, above & near) & near
+    found[:neck] = False
+    return _opened(found, 3) if found.sum() < _HAIR_MAX * torso.sum() else none
 
 
 def _feet(lab: Floats, legs: Mask, lowest: int, waist: int, head: float) -> int:

@@ -54,7 +54,8 @@ def _top(body: Body, garment: Garment, category: str) -> Fit:
     """A garment that hangs from the shoulders: down to the waist, or over the legs."""
     shape = body.silhouette.shape
     hem, loose = body.waist, np.zeros_like(body.silhouette)
-    covered = body.torso & ~_throat(body)
+    throat = _throat(body)
+    covered = body.torso & ~throat
     if category == DRESS:
         hem = _hem(body, garment)
         covered |= _below(_legs(body), body.waist, hem)
@@ -69,14 +70,14 @@ def _top(body: Body, garment: Garment, category: str) -> Fit:
     height = max(1, body.waist - body.neck)
     arms = body.arms & _near_shoulders(body, lines, garment.sleeves * _EASE * height)
     speck = disc(_SPECK * body.head)
-    cloth = _closed(covered | arms, speck) & ~_throat(body)
+    cloth = _closed(covered | arms, speck) & ~throat
     old = body.top & body.arms
     if category == DRESS:
         old |= body.bottom
     bare = _parts(old & ~cloth, speck)
     # What is left of the old clothes along the edge is too narrow to be a limb.
-    cloth |= old & ~bare & (cv2.dilate(cloth.astype(np.uint8), speck) > 0)
-    return Fit(cloth, bare, lines, places, loose)
+    cloth |= old & ~bare & ~throat & (cv2.dilate(cloth.astype(np.uint8), speck) > 0)
+    return Fit(cloth & ~body.hair, bare & ~body.hair, lines, places, loose)
 
 
 def _trousers(body: Body, garment: Garment) -> Fit:

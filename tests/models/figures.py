@@ -48,7 +48,8 @@ _FINER = 2
 class Figure:
     """Somebody who stands before a wall.
 
-    ``size`` is (width, height); ``sleeves`` from 0 (none) to 1 (to the wrists). Where
+    ``size`` is (width, height); ``sleeves`` from 0 (none) to 1 (to the wrists); long hair
+    falls over the shoulders. Where
     ``dress`` is set it is worn in place of the other two.
     """
 
@@ -60,6 +61,7 @@ class Figure:
     skin: Colour = SKIN
     wall: Painter = field(default=WALL)
     turned_away: bool = False
+    long_hair: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,10 @@ def _parts(figure: Figure) -> Iterator[tuple[str, Points, Colour]]:
         yield "Face", _ellipse(0, 0.112, 0.047, 0.062), skin
         fringe: Points = [(-0.05, 0.1), (-0.04, 0.05), (0.04, 0.05), (0.05, 0.1), (0.0, 0.075)]
         yield "Hair", fringe, HAIR
+        if figure.long_hair:
+            for side in (-1, 1):
+                lock: Points = [(0.04, 0.09), (0.062, 0.1), (0.075, 0.3), (0.045, 0.31)]
+                yield "Hair", _mirrored(lock, side), HAIR
 
 
 def _arm(share: float, wider: float = 0.0) -> Points:

@@ -80,6 +80,14 @@ class TestOverlay(TryOnEngineContract):
         assert sleeve.sum() > 50
         assert np.abs(np.median(made[sleeve], axis=0) - figures.SKIN).max() < 40
 
+    def test_long_hair_stays_in_front(self, editor: Engine) -> None:
+        who = figures.person(Figure(size=(180, 240), long_hair=True))
+        made = self.run(editor, self.worn("upperbody", person_image=who.picture))
+        hair = _core(who.where("Hair"), 2)
+        hair[:55] = False
+        assert hair.sum() > 20
+        assert np.abs(made.astype(int) - who.picture)[hair].mean() < 20
+
     def test_a_skirt_hangs_between_the_legs(self, editor: Engine) -> None:
         made = self.run(editor, self.worn("dress")).astype(int)
         between = made[142:172, 88:92].mean(axis=(0, 1))
