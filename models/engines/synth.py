@@ -10,10 +10,10 @@ from farm.errors import EngineFault, FieldError, InvalidRequest
 from farm.types import Artifact, OnStep, RunRequest
 from models.base import EngineSetup, faults
 from models.parts import audio
-from models.parts.music_mix import Desk
-from models.parts.music_score import compose
-from models.parts.music_voices import RATE
-from models.parts.music_words import understood
+from models.parts.music.mix import Desk
+from models.parts.music.score import compose
+from models.parts.music.voices import RATE
+from models.parts.music.words import understood
 
 
 class SynthEngine:

@@ -174,7 +174,7 @@ def _throat(body: Body) -> Mask:
     out[:shoulders] = True
     low = body.neck + int(0.75 * body.head)
     near = np.abs(np.arange(out.shape[1]) - body.centre) < 0.45 * body.head
-    out[body.neck : low] = body.skin[body.neck : low] & near[None]
+    out[body.neck : low] |= body.skin[body.neck : low] & near[None]
     return out
 
 

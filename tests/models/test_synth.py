@@ -14,10 +14,10 @@ from farm.catalog import built_in_catalog
 from farm.types import RunRequest
 from models import registry
 from models.base import Engine
-from models.parts.music_score import compose
-from models.parts.music_styles import MODES, STYLES
-from models.parts.music_voices import RATE, VOICES, play
-from models.parts.music_words import Brief, understood
+from models.parts.music.score import compose
+from models.parts.music.styles import MODES, STYLES
+from models.parts.music.voices import RATE, VOICES, play
+from models.parts.music.words import Brief, understood
 from tests.contracts.audio_engine import AudioEngineContract, TimeIsUp, decoded, ignore
 
 Mono = NDArray[np.float64]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy import signal
 
-from models.parts.music_voices import RATE, Mono, Rng, single
+from models.parts.music.voices import RATE, Mono, Rng, single
 
 Drum = Callable[[Rng], Mono]
 

@@ -35,7 +35,7 @@ BLUES_PROGRESSION = (0, 0, 0, 0, 3, 3, 0, 0, 4, 3, 0, 4)
 class Style:
     """One kind of music.
 
-    ``melody``, ``chords``, ``bass`` and ``pad`` name voices of :mod:`models.parts.music_voices`,
+    ``melody``, ``chords``, ``bass`` and ``pad`` name voices of :mod:`models.parts.music.voices`,
     ``comp`` and ``line`` patterns of chords and bass, ``drums`` a pattern of the drums; None
     is a player who is not there. ``swing`` is how far every second eighth comes late, in
     eighths; ``room`` how much of the sound is echo, 0 to 1.

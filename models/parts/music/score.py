@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.parts import music_patterns as patterns
-from models.parts.music_styles import (
+from models.parts.music import patterns
+from models.parts.music.styles import (
     BLUES_PROGRESSION,
     JAZZ_PROGRESSIONS,
     MODES,
@@ -23,7 +23,7 @@ from models.parts.music_styles import (
     STYLES,
     Style,
 )
-from models.parts.music_words import Brief
+from models.parts.music.words import Brief
 
 ENDING_S = 2.4
 """How long the last chord rings."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.parts.music_styles import GENRE_WORDS, MODES, POP, STYLES, Style
+from models.parts.music.styles import GENRE_WORDS, MODES, POP, STYLES, Style
 
 BPM_MIN, BPM_MAX = 40, 220
 _STATED_BPM = re.compile(r" (\d{2,3}) ?(?:bpm|beats per minute)(?= )")

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from models.parts.audio import Samples, levelled
-from models.parts.music_drums import strike
-from models.parts.music_score import Bar, Hit, Note
-from models.parts.music_styles import Style
-from models.parts.music_voices import RATE, Mono, play
+from models.parts.music.drums import strike
+from models.parts.music.score import Bar, Hit, Note
+from models.parts.music.styles import Style
+from models.parts.music.voices import RATE, Mono, play
 
 _PLACES: Mapping[str, tuple[float, float]] = {
     "melody": (0.85, 0.12),
