@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import resource
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ METRICS_FOLDER = "metrics"
 # gunicorn's code for "the application cannot be loaded": the master stops instead of trying
 # again and again.
 _CANNOT_START = 4
+_FILES_MAX = 65_536
 
 
 def plain_errors(app: WSGIApplication) -> WSGIApplication:
@@ -38,6 +40,15 @@ def plain_errors(app: WSGIApplication) -> WSGIApplication:
     return answer
 
 
+def allow_many_connections() -> None:
+    """As many open files as the system lets this process have, up to a bound: each client that
+    waits is one, and the usual limit of 1024 is meant for programs that ``select``."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 class _Body:
     def __init__(self, body: Any) -> None:
         self._body = body
@@ -53,6 +64,7 @@ class _Body:
 
 def create() -> Flask:
     """The application for this process's environment. Exits with one sentence if it cannot run."""
+    allow_many_connections()
     try:
         settings = load_settings()
         folder = make_folder(settings.data / METRICS_FOLDER)
