@@ -16,9 +16,9 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 _HEAD = """# What was measured on a GPU
 
-`tests/gpu/test_full_size.py` writes this page and nobody else does: a section a model, each
-from the last run on it, with the machine it ran on. The architectures are full-size, the
-weights random.
+The tests in `tests/gpu` write this page and nobody else does: a section a model, each from
+the last run on it, with the machine it ran on. The architectures are full-size, the weights
+random.
 """
 _PACKAGES = ("torch", "triton", "diffusers", "transformers")
 
