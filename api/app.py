@@ -24,6 +24,8 @@ from api.storefronts import DIALECTS
 from farm.config import Settings
 
 _REQUEST_ID_MAX = 64
+_LEFTOVER_BYTES = 64 << 20
+"""So much of a refused body is read and dropped: twice what any route takes."""
 _LEFTOVER_S = 5.0
 """How long the rest of a refused upload is waited for."""
 _HEADERS = (
@@ -106,7 +108,7 @@ def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
         if refusal is not None:
             raise refusal
 
-    leftover_max = 2 * runtime.settings.body_bytes_max
+    leftover_max = max(2 * runtime.settings.body_bytes_max, _LEFTOVER_BYTES)
 
     def after(response: Response) -> Response:
         request = current_request()

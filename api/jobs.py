@@ -100,7 +100,7 @@ def blueprint(
 
 def _add_own_cancel(routes: Blueprint, desk: JobDesk, dialect: Dialect, spec: SpecTree) -> None:
     @spec.validate(
-        resp=_answers(dialect)[2],
+        resp=Answers(**_cancel_answers(dialect), HTTP_405=dialect.problem),
         tags=["Jobs"],
         path_parameter_descriptions={"generation_id": _ID},
         skip_validation=True,
@@ -121,8 +121,13 @@ def _answers(dialect: Dialect) -> tuple[Answers, Answers, Answers]:
     return (
         Answers(**job, HTTP_422=problem, **errors),
         Answers("HTTP_200", "HTTP_204", **errors),
-        Answers(**job, HTTP_409=problem, **errors),
+        Answers(**_cancel_answers(dialect)),
     )
+
+
+def _cancel_answers(dialect: Dialect) -> dict[str, Any]:
+    errors = {f"HTTP_{n}": dialect.problem for n in (401, 403, 404, 409, 429, 503)}
+    return {"HTTP_200": dialect.job_shape, **errors}
 
 
 class JobDesk:

@@ -18,6 +18,7 @@ from api.waiting.room import WaitingRoom
 from farm import views
 from farm.broker import make_celery
 from farm.config import Settings
+from farm.db import Database
 from farm.dispatch import Dispatcher
 from farm.events import Announcer
 from farm.intake.pictures import PictureReader
@@ -26,6 +27,9 @@ from farm.keys import KeyRing
 from farm.outlook import load_outlook
 from farm.services import Services, build_services
 from farm.storage import UrlSigner
+
+ROOM_DB_TIMEOUT_S = 2.0
+"""The waiting room does nothing else meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Runtime:
     outlooks: Outlooks
     announcer: Announcer
     room: WaitingRoom
+    room_db: Database
 
     @property
     def settings(self) -> Settings:
@@ -59,6 +64,7 @@ class Runtime:
         self.dispatcher.stop()
         limits.close(self.limiter)
         self.services.dispose()
+        self.room_db.dispose()
         self.access_log.close()
 
 
@@ -72,8 +78,11 @@ def build_runtime(settings: Settings) -> Runtime:
     celery = make_celery(settings, services.catalog)
     outlooks = Outlooks(lambda: load_outlook(services.db, settings.switch_after_s))
 
+    # A connection of its own, which no request can keep it waiting for.
+    room_db = Database(settings.need_database(), pool_size=1, timeout_s=ROOM_DB_TIMEOUT_S)
+
     def look(job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, views.JobView]:
-        found = views.get_jobs(services.db, job_ids)
+        found = views.get_jobs(room_db, job_ids)
         return {job_id: outlooks.placed(job) for job_id, job in found.items()}
 
     return Runtime(
@@ -91,4 +100,5 @@ def build_runtime(settings: Settings) -> Runtime:
         outlooks=outlooks,
         announcer=Announcer(settings.limits_url),
         room=WaitingRoom(settings.limits_url, look),
+        room_db=room_db,
     )

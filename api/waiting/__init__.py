@@ -2,7 +2,7 @@
 
 A web process has a few dozen threads, and a thousand clients may wait. So a client that is to
 wait is taken off its thread, with its connection, and sits in the process's one waiting room
-(``room``): one event loop with one Redis subscription (``feed``) and one thread that reads
-jobs from PostgreSQL, many at a time (``lookout``). What a client is told, and when, is
+(``room``): one event loop with one Redis subscription (``feed``), which reads jobs from
+PostgreSQL many at a time. What a client is told, and when, is
 decided in ``guests``; how its connection is taken over is in ``handover``.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import uuid
 from collections import Counter
@@ -12,8 +13,7 @@ from typing import TypeVar
 from api.log import get_logger
 from api.waiting.feed import Feed
 from api.waiting.guests import Connection, Guest
-from api.waiting.lookout import Look, Lookout
-from farm.errors import FarmError, FarmFault, Overloaded, RateLimited
+from farm.errors import FarmError, FarmFault, NotFound, Overloaded, RateLimited
 from farm.events import JobEvent
 from farm.views import JobView
 
@@ -28,6 +28,11 @@ _LOOK_AGAIN_S = 1.0
 """How often a job is looked at while its events are not heard, or could not be read."""
 _RETRY_AFTER_S = 5
 
+BATCH = 500
+
+Look = Callable[[Sequence[uuid.UUID]], Mapping[uuid.UUID, JobView]]
+"""Reads the jobs of these ids, those that are there. Raises DatabaseUnavailable."""
+
 Enter = Callable[[Guest], Connection]
 """Makes the guest's connection, in the room's thread; :meth:`WaitingRoom.leave` when it breaks."""
 
@@ -41,12 +46,14 @@ class WaitingRoom:
 
     Args:
         url: the Redis that carries the events, or empty: then jobs are looked at every second.
-        look: reads jobs, many at a time.
+        look: reads jobs, many at a time. It is called in the room's own thread, which saves
+            the end of a job two changes of thread on its way to the client; it must give up
+            within a few seconds.
     """
 
     def __init__(self, url: str, look: Look) -> None:
         self._url = url
-        self._lookout = Lookout(look, self._from_lookout)
+        self._look = look
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
@@ -57,6 +64,8 @@ class WaitingRoom:
         self._timers: dict[Guest, asyncio.TimerHandle] = {}
         self._last: set[Guest] = set()
         self._feed: Feed | None = None
+        self._asked: set[uuid.UUID] = set()
+        self._looking: asyncio.Handle | None = None
 
     @property
     def guests(self) -> int:
@@ -109,7 +118,6 @@ class WaitingRoom:
         self._loop.call_soon_threadsafe(self._see_everybody_off)
         if not self._empty.wait(timeout_s):
             _log.warning("clients were left waiting", count=self.guests)
-        self._lookout.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     @property
@@ -121,13 +129,10 @@ class WaitingRoom:
         with self._starting:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
-                self._feed = Feed(
-                    self._url, ended=self._ended, heard=self._heard, joined=self._lookout.ask
-                )
+                self._feed = Feed(self._url, ended=self._ended, heard=self._heard, joined=self._ask)
                 threading.Thread(
                     target=self._run, args=(loop,), name="waiting-room", daemon=True
                 ).start()
-                self._lookout.start()
                 self._loop = loop
             return self._loop
 
@@ -153,26 +158,43 @@ class WaitingRoom:
             # Looked at again once its steps are heard: none is missed.
             self._the_feed.want(guest.job_id)
         # It may have ended before this; from now on an end is heard.
-        self._lookout.ask(guest.job_id)
+        self._ask(guest.job_id)
 
     def _time_is_up(self, guest: Guest) -> None:
         self._last.add(guest)
-        self._lookout.ask(guest.job_id)
+        self._ask(guest.job_id)
 
     def _ended(self, job_id: uuid.UUID) -> None:
         if job_id in self._guests:
-            self._lookout.ask(job_id)
+            self._ask(job_id)
 
     def _heard(self, event: JobEvent) -> None:
         wanted = [self._told(guest, lambda g: g.hear(event)) for guest in self._of(event.job_id)]
         if any(wanted):
-            self._lookout.ask(event.job_id)
+            self._ask(event.job_id)
 
-    def _from_lookout(
-        self, asked: Sequence[uuid.UUID], found: Mapping[uuid.UUID, JobView] | FarmError
-    ) -> None:
-        assert self._loop is not None, "only an open room looks"
-        self._loop.call_soon_threadsafe(self._looked, asked, found)
+    def _ask(self, job_id: uuid.UUID) -> None:
+        """Look at this job once what is at hand is done, with all that are asked for by then."""
+        self._asked.add(job_id)
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_soon(self._look_at_the_asked)
+
+    def _look_at_the_asked(self) -> None:
+        self._looking = None
+        asked = list(itertools.islice(self._asked, BATCH))
+        self._asked.difference_update(asked)
+        found: Mapping[uuid.UUID, JobView] | FarmError
+        try:
+            found = self._look(asked)
+        except FarmError as error:
+            found = error
+        except Exception as error:  # noqa: BLE001
+            # A bug must not leave everybody waiting for ever.
+            _log.error("jobs could not be looked at", exc_info=error)
+            found = FarmFault("This is a bug in the farm. It has been logged.")
+        self._looked(asked, found)
+        for job_id in list(self._asked)[:1]:
+            self._ask(job_id)
 
     def _looked(
         self, asked: Sequence[uuid.UUID], found: Mapping[uuid.UUID, JobView] | FarmError
@@ -183,8 +205,11 @@ class WaitingRoom:
                     continue
                 if isinstance(found, FarmError):
                     self._could_not_look(guest, found)
-                else:
+                elif job_id in found:
                     self._show(guest, found[job_id])
+                else:
+                    self._told(guest, lambda g: g.fail(NotFound("No such job.")))
+                    self.leave(guest)
 
     def _show(self, guest: Guest, job: JobView) -> None:
         last = guest in self._last
@@ -215,18 +240,18 @@ class WaitingRoom:
 
     def _look_if_there(self, job_id: uuid.UUID) -> None:
         if job_id in self._guests:
-            self._lookout.ask(job_id)
+            self._ask(job_id)
 
     def _look_at_the_unheard(self) -> None:
         if not self._the_feed.is_connected:
             for job_id in self._guests:
-                self._lookout.ask(job_id)
+                self._ask(job_id)
         asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._look_at_the_unheard)
 
     def _look_at_the_queues(self) -> None:
         for job_id, guests in self._guests.items():
             if any(guest.wants_place for guest in guests):
-                self._lookout.ask(job_id)
+                self._ask(job_id)
         asyncio.get_running_loop().call_later(PLACES_EVERY_S, self._look_at_the_queues)
 
     def _stay(self) -> None:
@@ -234,7 +259,7 @@ class WaitingRoom:
             self._told(guest, lambda g: g.stay())
         for job_id in self._guests:
             # Events may be lost on the way, and one may have been the last.
-            self._lookout.ask(job_id)
+            self._ask(job_id)
         asyncio.get_running_loop().call_later(STAY_EVERY_S, self._stay)
 
     def _see_everybody_off(self) -> None:

@@ -57,6 +57,7 @@ def test_a_job_under_way(runtime: Runtime, caller: Caller) -> None:
         "credits_used": 3.0,
         "attempts": 0,
         "seed": 5,
+        "queue_position": 1,
     }
     claim = claimed(runtime.services, uuid.UUID(job_id))
     assert jobs.heartbeat(runtime.services.db, claim.job_id, claim.attempt, 30.0, 12, 30)

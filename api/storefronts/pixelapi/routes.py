@@ -112,5 +112,6 @@ def _add_account(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:
         limit, days = translate.decode_usage_query(request.args)
         caller = request.caller()
         jobs, total = views.list_jobs(services.db, caller.account_id, limit=limit, days=days)
+        jobs = [runtime.outlooks.placed(job) for job in jobs]
         words = translate.statuses_for(request.agent)
         return json_reply(translate.encode_usage(jobs, total, words, signer, public_url))
