@@ -104,9 +104,8 @@ def _text_problem(spec: ParamSpec, value: Any) -> str | None:
         return "must be valid Unicode, without lone surrogates."
     length = len(value.strip()) if spec.min else len(value)
     if length < spec.min:
-        if spec.min <= 1:
-            return "must not be empty."
-        return f"must be at least {spec.min:g} characters, got {length:,}."
+        least = f"must be at least {spec.min:g} characters, got {length:,}."
+        return "must not be empty." if spec.min <= 1 else least
     if len(value) > spec.max:
         return f"must be at most {spec.max:g} characters, got {len(value):,}."
     return None
