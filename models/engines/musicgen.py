@@ -78,7 +78,11 @@ class MusicgenEngine:
         model.set_generation_params(duration=params.duration)
         model.set_custom_progress_callback(on_step)
         try:
-            with musicgen.on_device(self._device), _drawn_from(params.seed, self._device):
+            with (
+                musicgen.stand_in_for_xformers(),
+                musicgen.on_device(self._device),
+                _drawn_from(params.seed, self._device),
+            ):
                 made = model.generate([params.prompt], progress=True)
         finally:
             model.set_custom_progress_callback(None)

@@ -8,10 +8,11 @@ the names lead to the card's pinned parts, and a pickle may hold tensors and pla
 from __future__ import annotations
 
 import contextlib
-import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -59,10 +60,8 @@ def import_audiocraft() -> Any:
         ExtraMissing: it, or a package that it needs, is not installed.
     """
     quieten()
-    # It says at length which of its kernels are missing; audiocraft uses none of them.
-    logging.getLogger("xformers").setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), stand_in_for_xformers():
             warnings.simplefilter("ignore")
             import audiocraft.models
     except ModuleNotFoundError as error:
@@ -77,13 +76,14 @@ def import_audiocraft() -> Any:
 @contextlib.contextmanager
 def local_files(text: Path) -> Iterator[None]:
     """In here audiocraft finds the text encoder in a folder, whatever its checkpoint calls it,
-    and reads pickles safely. It has no setting for either."""
+    reads pickles safely and does without xformers. It has no setting for any of them."""
     from audiocraft.models import loaders
     from audiocraft.modules import conditioners
     from transformers import T5EncoderModel, T5Tokenizer
 
     network = {"use_safetensors": True, "dtype": torch.float32}
     with (
+        stand_in_for_xformers(),
         _replaced(loaders, "_get_state_dict", _read_checkpoint),
         _replaced(conditioners, "T5Tokenizer", _Pinned(T5Tokenizer, text, {})),
         _replaced(conditioners, "T5EncoderModel", _Pinned(T5EncoderModel, text, network)),
@@ -126,6 +126,32 @@ def _read_checkpoint(
             "the same name from facebook/musicgen-small there, which has them."
         )
     return content
+
+
+@contextlib.contextmanager
+def stand_in_for_xformers() -> Iterator[None]:
+    """In here ``import xformers`` gives what audiocraft uses of it when its attention is
+    torch's, as it is by default; it imports it when it is imported, built and run.
+
+    The package itself is not installed: no release of it is built for this torch, and diffusers
+    would import it, for two seconds, in every process.
+    """
+    package, ops = ModuleType("xformers"), ModuleType("xformers.ops")
+    ops.unbind = torch.unbind  # type: ignore[attr-defined]
+    # That there is one says that attention is causal.
+    ops.LowerTriangularMask = type("LowerTriangularMask", (), {})  # type: ignore[attr-defined]
+    # Looked for when a network is built, and not called.
+    ops.memory_efficient_attention = None  # type: ignore[attr-defined]
+    package.ops = ops  # type: ignore[attr-defined]
+    ours = {"xformers": package, "xformers.ops": ops}
+    before = {name: sys.modules[name] for name in ours if name in sys.modules}
+    sys.modules.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 @contextlib.contextmanager
