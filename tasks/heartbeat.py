@@ -24,6 +24,8 @@ _LOOK_S = 0.25
 """How often the thread looks at the drain's deadline."""
 _ASK_S = 1.0
 """How often the database is asked for a cancel while none would be heard of otherwise."""
+_SAVE_S = 2.0
+"""How old the steps are that somebody sees who asks for the job and does not watch it."""
 _TELL_S = 0.1
 """Steps that come quicker than this are not all told to those who watch."""
 
@@ -55,7 +57,7 @@ class Heartbeat:
         self._claim = claim
         self._lease_s = child.services.settings.lease_s
         self._patience_s = max(self._lease_s, patience_s)
-        self._progress = self._told = (0, 0)
+        self._progress = self._told = self._saved = (0, 0)
         self._told_at = 0.0
         self._lost = ""
         self._cancel_heard = False
@@ -123,7 +125,7 @@ class Heartbeat:
             try:
                 if self._child.drain.is_over:
                     self._hand_back()
-                elif now >= due or self._cancel_heard:
+                elif now >= due or self._cancel_heard or self._is_worth_saving(now - heard):
                     self._cancel_heard = False
                     self._renew()
                     heard, due = now, now + self._next_s()
@@ -133,6 +135,9 @@ class Heartbeat:
                 due = now + 1.0
                 if now - heard > self._patience_s:
                     self._lost = "the database has been away for too long"
+
+    def _is_worth_saving(self, age_s: float) -> bool:
+        return self._progress != self._saved and age_s >= _SAVE_S
 
     def _next_s(self) -> float:
         """Seconds until the lease is renewed, or looked at, again."""
@@ -147,7 +152,7 @@ class Heartbeat:
         )
 
     def _renew(self) -> None:
-        step, steps = self._progress
+        step, steps = self._saved = self._progress
         claim = self._claim
         if not jobs.heartbeat(self._db, claim.job_id, claim.attempt, self._lease_s, step, steps):
             self._lost = "it was cancelled or taken over"
