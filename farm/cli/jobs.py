@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from farm.cli.common import (
     show_rows,
     storefront_option,
 )
+from farm.events import Announcer
 from farm.settle import cancel as cancel_job
 from farm.types import JobState
 from farm.views import JobView, find_job, list_jobs, recent_jobs
@@ -79,6 +81,9 @@ def cancel(job_id: uuid.UUID, data: Path | None) -> None:
     """Cancel a job: its credits go back now; a running one stops at its next model step."""
     with opened(data) as services:
         state = cancel_job(services.db, None, job_id)
+        if state is JobState.CANCELLED:
+            with contextlib.closing(Announcer(services.settings.limits_url)) as announcer:
+                announcer.cancelled(job_id)
     if state is JobState.CANCELLED:
         click.echo(f"Job {job_id} is cancelled.")
     else:
