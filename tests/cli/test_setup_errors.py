@@ -102,7 +102,6 @@ def test_a_database_that_is_away(
 
 def test_a_broker_that_is_away(farm: Farm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BROKER_URL", f"redis+socket://{tmp_path}/nobody.sock")
-    says(farm("nodes"), "The message broker does not answer")
     says(farm("queues"), "The message broker does not answer")
 
 

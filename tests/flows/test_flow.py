@@ -12,7 +12,7 @@ import pytest
 
 from tests.farm.checks import assert_books_balance
 from tests.flows.rabbitmq import server_command, start_rabbitmq
-from tests.flows.whole_farm import FLUX, SDXL, WholeFarm, whole_farm
+from tests.flows.whole_farm import FLUX, LONG_SDXL, SDXL, WholeFarm, whole_farm
 from tests.processes import wait_until
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -56,12 +56,29 @@ def test_a_picture_is_made_downloaded_and_charged(farm: WholeFarm) -> None:
         with urllib.request.urlopen(status["output_url"], timeout=30) as reply:
             assert reply.read().startswith(PNG)
     assert before - farm.balance() == 6.0
+    a_running_job_is_cancelled_and_the_next_one_starts(farm)
+    assert before - farm.balance() == 9.0
     assert_books_balance(farm.services)
     for model in ("sdxl", "flux-schnell"):
         assert worker.output().count(f"loaded {model} on ") == 1
 
     the_control_worker_does_what_beat_says(farm)
     flower_shows(farm, jobs)
+
+
+def a_running_job_is_cancelled_and_the_next_one_starts(farm: WholeFarm) -> None:
+    long, following = farm.submit(LONG_SDXL), farm.submit(FLUX)
+    wait_until(
+        lambda: farm.call("GET", f"/v1/jobs/{long}?wait=0.5").get("progress", {}).get("step"),
+        60,
+        farm.logs,
+    )
+    assert farm.call("POST", f"/v1/jobs/{long}/cancel")["status"] == "cancelled"
+    assert farm.finished(following)["status"] == "completed"
+    cancelled = farm.call("GET", f"/v1/jobs/{long}")
+    assert cancelled["worker_freed_at"] >= cancelled["cancel_requested_at"]
+    assert cancelled["progress"]["step"] < LONG_SDXL["steps"]
+    assert cancelled["receipt"]["charged"] == 0
 
 
 def the_control_worker_does_what_beat_says(farm: WholeFarm) -> None:
@@ -81,7 +98,7 @@ def flower_shows(farm: WholeFarm, jobs: list[str]) -> None:
         assert (task["name"], task["state"]) == ("farm.generate", "SUCCESS")
     workers = farm.flower("/api/workers?refresh=1")
     queues = {queue["name"] for info in workers.values() for queue in info["active_queues"]}
-    assert queues == {"gpu.sdxl", "gpu.flux-schnell", "control", "intake"}
+    assert queues == {"gpu.sdxl", "gpu.flux-schnell", "control", "intake", "webhooks"}
     for auth in (None, "operator:wrong"):
         with pytest.raises(urllib.error.HTTPError, match="401"):
             farm.flower("/api/tasks", auth=auth)
