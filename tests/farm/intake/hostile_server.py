@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import re
 import socket
 import ssl
 import struct
@@ -278,6 +279,11 @@ class HostileServer:
                 record = b"\x16\x03\x03\x40\x00"
                 Talk(connection, b"GET / -", self._stopped).drip(record, bytes(16_384))
                 return
+        head, _, body = request.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)^content-length: (\d+)", head, re.M)
+        while length and len(body) < int(length[1]) and (more := connection.recv(65_536)):
+            # Left unread, it would make the system reset the connection, answer and all.
+            body += more
         self.seen.append(request)
         self._answer(Talk(connection, request, self._stopped))
 
