@@ -49,10 +49,13 @@ class WaitingRoom:
         look: reads jobs, many at a time. It is called in the room's own thread, which saves
             the end of a job two changes of thread on its way to the client; it must give up
             within a few seconds.
+        stay_every_s: how often everybody is told that the connection lives, and looked after:
+            an event may have been lost.
     """
 
-    def __init__(self, url: str, look: Look) -> None:
+    def __init__(self, url: str, look: Look, *, stay_every_s: float = STAY_EVERY_S) -> None:
         self._url = url
+        self._stay_every_s = stay_every_s
         self._look = look
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -140,7 +143,7 @@ class WaitingRoom:
         asyncio.set_event_loop(loop)
         feeding = loop.create_task(self._the_feed.run())
         loop.call_later(_LOOK_AGAIN_S, self._look_at_the_unheard)
-        loop.call_later(STAY_EVERY_S, self._stay)
+        loop.call_later(self._stay_every_s, self._stay)
         loop.call_later(PLACES_EVERY_S, self._look_at_the_queues)
         loop.run_forever()
         feeding.cancel()
@@ -260,7 +263,7 @@ class WaitingRoom:
         for job_id in self._guests:
             # Events may be lost on the way, and one may have been the last.
             self._ask(job_id)
-        asyncio.get_running_loop().call_later(STAY_EVERY_S, self._stay)
+        asyncio.get_running_loop().call_later(self._stay_every_s, self._stay)
 
     def _see_everybody_off(self) -> None:
         for guest in list(self._timers):
