@@ -3,16 +3,20 @@
 The farm is played forward from how it stands now: each worker that reported itself finishes
 what it runs, then takes jobs in the order in which the queues give them out, each for as long as
 its like took here before (the median of the last fifty of the same model and shape, from claim
-to settlement). Where anything that a job waits for is not known, its time is not known either
-and is left out; nothing is guessed.
+to settlement). Jobs that will come meanwhile, and go before because a worker stays with its
+loaded model or because their plan is a larger one, come as often as they lately did. Where
+anything that a job waits for is not known, its time is not known either and is left out; nothing
+is guessed.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import uuid
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +31,10 @@ QUEUED_MAX = 5000
 """So many of the jobs that wait longest are looked at; those behind are told nothing yet."""
 SEEN_WITHIN_S = 60.0
 MEASURED_JOBS = 50
+LATELY_S = 60.0
+"""How far back is looked to tell how often jobs come."""
+_LOOK_AHEAD = 4
+"""Expected jobs are played for so many times as long as those that are there would take alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A queued job: ``seconds`` is how long its like took, None where none has run yet."""
+    """A queued job: ``seconds`` is how long its like took, None where none has run yet. One that
+    has not come yet has waited less than no time."""
 
     id: uuid.UUID
     queue: str
@@ -77,6 +86,14 @@ class Running:
         return self.seconds - self.for_s
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Jobs that come again and again: one like ``job`` every ``every_s`` seconds."""
+
+    job: Queued
+    every_s: float
+
+
 @dataclass(slots=True)
 class Worker:
     """A worker that is played forward: which queues it serves, which models it holds, and how
@@ -95,10 +112,12 @@ def outlook(
     running: Iterable[Running],
     workers: Sequence[Worker],
     switch_after_s: float,
+    streams: Sequence[Stream] = (),
 ) -> dict[uuid.UUID, Place]:
     """The place of every live job, by id. Pure.
 
     Args:
+        streams: what is to be expected meanwhile.
         workers: those that live; they are used up by the playing.
         switch_after_s: how long a worker stays with the queue of its loaded model while other
             queues wait (see ``tasks.affinity``).
@@ -121,45 +140,91 @@ def outlook(
         line.sort(key=lambda job: (_step(job.priority), -job.waited_s))
         for position, waiting in enumerate(line, 1):
             places[waiting.id] = Place(position, None)
-    for job_id, eta_s in _played(lines, workers, switch_after_s):
+    ahead = [job for line in lines.values() for job in line]
+    for job_id, eta_s in _played(ahead, _expected(ahead, streams), workers, switch_after_s):
         places[job_id] = Place(places[job_id].position, eta_s)
     return places
 
 
+def _expected(ahead: Sequence[Queued], streams: Sequence[Stream]) -> list[Queued]:
+    """What will come before the jobs that are there are done, evenly spread, soonest first."""
+    until_s = _LOOK_AHEAD * sum(job.seconds or 0.0 for job in ahead)
+    coming = []
+    for stream in streams:
+        number = min(int(until_s / stream.every_s), PLAYED_MAX)
+        coming += [replace(stream.job, waited_s=-(n + 0.5) * stream.every_s) for n in range(number)]
+    return sorted(coming, key=lambda job: -job.waited_s)[:PLAYED_MAX]
+
+
 def _played(
-    lines: Mapping[str, list[Queued]], workers: Sequence[Worker], switch_after_s: float
+    ahead: Sequence[Queued],
+    coming: Sequence[Queued],
+    workers: Sequence[Worker],
+    switch_after_s: float,
 ) -> Iterable[tuple[uuid.UUID, float]]:
-    """Each job with the second at which it will be done, as far as that is known."""
-    heads = dict.fromkeys(lines, 0)
+    """Each job with the second at which it will be done, as far as that is known.
+
+    Args:
+        ahead: the jobs that are there, each queue's in its order.
+        coming: those that are expected, soonest first; they are played and not told of.
+    """
+    lines = _Lines(ahead, coming)
     free = [(w.free_s, index) for index, w in enumerate(workers) if w.free_s is not None]
     heapq.heapify(free)
     served: dict[int, dict[str, float]] = {index: {} for _, index in free}
-    for _ in range(PLAYED_MAX):
-        if not free:
+    for _ in range(2 * PLAYED_MAX):
+        if not free or not lines.left:
             return
         now, index = heapq.heappop(free)
         worker = workers[index]
-        waiting = [
-            (q, lines[q][heads[q]])
-            for q in worker.queues
-            if q in lines and heads[q] < len(lines[q])
-        ]
+        lines.come(now)
+        waiting = lines.heads(worker.queues)
         if not waiting:
             continue
-        queue, job = min(
-            waiting,
-            key=lambda pair: _turn(pair[1], worker, now, served[index], switch_after_s),
-        )
-        heads[queue] += 1
+        job = min(waiting, key=lambda job: _turn(job, worker, now, served[index], switch_after_s))
+        is_real = lines.take(job.queue)
         if job.seconds is None:
             continue  # nobody knows when this worker will be free again
         load_s = 0.0 if job.model in worker.held else worker.load_s.get(job.model, 0.0)
         worker.held.add(job.model)
-        worker.last_queue = queue
+        worker.last_queue = job.queue
         done = now + load_s + job.seconds
-        served[index][queue] = now
-        yield job.id, done
+        served[index][job.queue] = now
+        if is_real:
+            yield job.id, done
         heapq.heappush(free, (done, index))
+
+
+class _Lines:
+    """The queues while they are played: who waits, and who will have come by when."""
+
+    def __init__(self, ahead: Sequence[Queued], coming: Sequence[Queued]) -> None:
+        self._numbers = itertools.count()
+        self._waiting: dict[str, list[tuple[int, float, int, bool, Queued]]] = {}
+        self._coming = deque(coming)
+        self.left = len(ahead)
+        """How many jobs that are there wait still."""
+        for job in ahead:
+            self._join(job, is_real=True)
+
+    def come(self, now: float) -> None:
+        """Let those in who have come by this second."""
+        while self._coming and -self._coming[0].waited_s <= now:
+            self._join(self._coming.popleft(), is_real=False)
+
+    def heads(self, queues: Iterable[str]) -> list[Queued]:
+        """The first of each of these queues that has one."""
+        return [self._waiting[q][0][-1] for q in queues if self._waiting.get(q)]
+
+    def take(self, queue: str) -> bool:
+        """Remove the first of a queue. True: it was one that is there."""
+        is_real = heapq.heappop(self._waiting[queue])[3]
+        self.left -= is_real
+        return is_real
+
+    def _join(self, job: Queued, *, is_real: bool) -> None:
+        entry = (_step(job.priority), -job.waited_s, next(self._numbers), is_real, job)
+        heapq.heappush(self._waiting.setdefault(job.queue, []), entry)
 
 
 def _turn(
@@ -220,8 +285,17 @@ def load_outlook(db: Database, switch_after_s: float) -> Snapshot:
             )
             for row in connection.execute(_WORKERS, values)
         ]
+        streams = [
+            Stream(
+                Queued(
+                    uuid.UUID(int=0), row.queue, row.priority, 0.0, row.model, float(row.seconds)
+                ),
+                LATELY_S / row.jobs,
+            )
+            for row in connection.execute(_LATELY, values | {"lately_s": LATELY_S})
+        ]
         as_of = connection.execute(_NOW).scalar_one()
-        return Snapshot(as_of, outlook(queued, running, workers, switch_after_s))
+        return Snapshot(as_of, outlook(queued, running, workers, switch_after_s, streams))
 
     return db.attempt(work)
 
@@ -260,5 +334,22 @@ _MEASURED = text(
     ) AS seconds
     FROM (SELECT DISTINCT model, shape FROM jobs WHERE state = 'queued'
           UNION SELECT DISTINCT model, shape FROM jobs WHERE state = 'running') AS live
+    """
+)
+# As many will come as lately ended. One look into the index for each model.
+_LATELY = text(
+    """
+    WITH RECURSIVE known AS (
+        (SELECT model FROM jobs WHERE state = 'succeeded' ORDER BY model LIMIT 1)
+        UNION ALL
+        SELECT (SELECT model FROM jobs WHERE state = 'succeeded' AND jobs.model > known.model
+                ORDER BY model LIMIT 1)
+        FROM known WHERE known.model IS NOT NULL
+    )
+    SELECT ended.queue, ended.priority, known.model, count(*) AS jobs,
+        avg(extract(epoch FROM ended.finished_at - ended.started_at)) AS seconds
+    FROM known JOIN jobs AS ended ON ended.model = known.model AND ended.state = 'succeeded'
+        AND ended.finished_at > now() - :lately_s * interval '1 second'
+    GROUP BY ended.queue, ended.priority, known.model
     """
 )

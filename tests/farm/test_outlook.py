@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import text
 
-from farm.outlook import Place, Queued, Running, Worker, load_outlook, outlook
+from farm.outlook import Place, Queued, Running, Stream, Worker, load_outlook, outlook
 from farm.services import Services
 from tests import factories
 
@@ -87,6 +87,25 @@ def test_a_queue_that_waited_too_long_goes_first() -> None:
 def test_loading_a_model_takes_the_time_that_it_took() -> None:
     cold = worker("a", "b", held=["b"], a=5.0)
     assert played([queued("a")], cold) == [Place(1, 15.0)]
+
+
+def test_what_comes_meanwhile_goes_before_where_the_worker_stays_with_its_model() -> None:
+    both = worker("a", "b")
+    run = Running(uuid.uuid4(), "b", "a-b", for_s=0.0, seconds=1.0)
+    job = queued("a", seconds=10.0)
+    often = Stream(queued("b", seconds=1.0), every_s=2.0)
+    alone, busy = (
+        outlook([job], [run], [worker("a", "b") if again else both], SWITCH_S, streams)[job.id]
+        for again, streams in ((False, ()), (True, (often,)))
+    )
+    assert (alone.eta_s, busy.eta_s) == (11.0, 12.0)
+
+
+def test_what_comes_meanwhile_waits_its_turn_in_the_same_line() -> None:
+    jobs = [queued(waited_s=2), queued(waited_s=1)]
+    often = Stream(queued(), every_s=1.0)
+    places = outlook(jobs, [], [worker("a")], SWITCH_S, [often])
+    assert [places[job.id].eta_s for job in jobs] == [10.0, 20.0]
 
 
 def test_the_farm_as_it_is_in_the_database(services: Services) -> None:
