@@ -30,7 +30,7 @@ _IMAGE = "/v1/image/generate"
 _SIZE = {"prompt": "a fox", "width": 512, "height": 512}
 KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     (_IMAGE, {"model": "flux-schnell", **_SIZE, "steps": 1}),
-    (_IMAGE, {"model": "flux-schnell", "prompt": "a fox", "steps": 4}),
+    (_IMAGE, {"model": "flux-schnell", **_SIZE, "steps": 8}),
     (_IMAGE, {"model": "sdxl", **_SIZE, "steps": 20}),
     ("/v1/audio/generate", {"prompt": "a calm piano", "duration": 5}),
     ("/v1/audio/generate", {"prompt": "fast drums", "duration": 20}),
