@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from api.log import get_logger
 from farm.errors import DatabaseUnavailable
-from farm.outlook import Snapshot
+from farm.outlook import Place, Snapshot
 from farm.types import JobState
 from farm.views import JobView
 
@@ -51,11 +51,9 @@ class Outlooks:
         place = self._known.places.get(job.id) if self._known is not None else None
         if place is None:
             return job
-        if job.state is JobState.RUNNING:
-            place = replace(place, position=None)
-        if place.eta_s is not None:
-            place = replace(place, eta_s=max(place.eta_s - age_s, 0.0))
-        return replace(job, place=place)
+        position = None if job.state is JobState.RUNNING else place.position
+        eta_s = None if place.eta_s is None else max(place.eta_s - age_s, 0.0)
+        return replace(job, place=Place(position, eta_s))
 
     def _refreshed(self, job: JobView) -> float:
         """The age of what is known, in seconds, after it was played again where that is due."""

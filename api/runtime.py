@@ -76,7 +76,8 @@ def build_runtime(settings: Settings) -> Runtime:
     """
     services = build_services(settings)
     celery = make_celery(settings, services.catalog)
-    outlooks = Outlooks(lambda: load_outlook(services.db, settings.switch_after_s))
+    queues = services.catalog.queues
+    outlooks = Outlooks(lambda: load_outlook(services.db, queues, settings.switch_after_s))
 
     # A connection of its own, which no request can keep it waiting for.
     room_db = Database(settings.need_database(), pool_size=1, timeout_s=ROOM_DB_TIMEOUT_S)

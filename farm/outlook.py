@@ -27,8 +27,9 @@ from farm.db import Database
 
 PLAYED_MAX = 1000
 """So many queued jobs are played forward; those behind have a place and no time."""
-QUEUED_MAX = 5000
-"""So many of the jobs that wait longest are looked at; those behind are told nothing yet."""
+QUEUED_MAX = 2000
+"""So many of each queue's jobs are looked at, those that wait longest; those behind are told
+nothing yet."""
 SEEN_WITHIN_S = 60.0
 MEASURED_JOBS = 50
 LATELY_S = 60.0
@@ -251,13 +252,21 @@ class Snapshot:
     places: Mapping[uuid.UUID, Place]
 
 
-def load_outlook(db: Database, switch_after_s: float) -> Snapshot:
-    """The place of every live job now. Raises DatabaseUnavailable."""
+def load_outlook(db: Database, queues: Sequence[str], switch_after_s: float) -> Snapshot:
+    """The place of the live jobs of these queues now. Raises DatabaseUnavailable."""
 
     def work(connection: Connection) -> Snapshot:
-        values = {"limit": QUEUED_MAX, "jobs": MEASURED_JOBS, "seen_s": SEEN_WITHIN_S}
+        values = {"limit": QUEUED_MAX, "queues": list(queues), "seen_s": SEEN_WITHIN_S}
+        waiting = connection.execute(_QUEUED, values).all()
+        at_work = connection.execute(_RUNNING).all()
+        kinds = sorted({(row.model, row.shape) for row in (*waiting, *at_work)})
+        measured = {
+            "models": [model for model, _ in kinds],
+            "shapes": [shape for _, shape in kinds],
+            "jobs": MEASURED_JOBS,
+        }
         seconds = {
-            (row.model, row.shape): row.seconds for row in connection.execute(_MEASURED, values)
+            (row.model, row.shape): row.seconds for row in connection.execute(_MEASURED, measured)
         }
         queued = [
             Queued(
@@ -268,13 +277,13 @@ def load_outlook(db: Database, switch_after_s: float) -> Snapshot:
                 row.model,
                 seconds.get((row.model, row.shape)),
             )
-            for row in connection.execute(_QUEUED, values)
+            for row in waiting
         ]
         running = [
             Running(
                 row.id, row.queue, row.worker, float(row.for_s), seconds.get((row.model, row.shape))
             )
-            for row in connection.execute(_RUNNING, values)
+            for row in at_work
         ]
         workers = [
             Worker(
@@ -304,9 +313,13 @@ def load_outlook(db: Database, switch_after_s: float) -> Snapshot:
 _NOW = text("SELECT now()")
 _QUEUED = text(
     """
-    SELECT id, queue, priority, model, shape,
-        extract(epoch FROM clock_timestamp() - queued_at) AS waited_s
-    FROM jobs WHERE state = 'queued' AND ready ORDER BY queued_at LIMIT :limit
+    SELECT line.* FROM unnest(CAST(:queues AS text[])) AS q (queue)
+    CROSS JOIN LATERAL (
+        SELECT id, queue, priority, model, shape,
+            extract(epoch FROM clock_timestamp() - queued_at) AS waited_s
+        FROM jobs WHERE state = 'queued' AND jobs.queue = q.queue AND ready
+        ORDER BY queued_at LIMIT :limit
+    ) AS line
     """
 )
 _RUNNING = text(
@@ -332,8 +345,7 @@ _MEASURED = text(
             ORDER BY finished_at DESC LIMIT :jobs
         ) AS last
     ) AS seconds
-    FROM (SELECT DISTINCT model, shape FROM jobs WHERE state = 'queued'
-          UNION SELECT DISTINCT model, shape FROM jobs WHERE state = 'running') AS live
+    FROM unnest(CAST(:models AS text[]), CAST(:shapes AS text[])) AS live (model, shape)
     """
 )
 # As many will come as lately ended. One look into the index for each model.

@@ -118,7 +118,7 @@ def test_the_farm_as_it_is_in_the_database(services: Services) -> None:
             text("UPDATE jobs SET started_at = finished_at - interval '8 seconds' WHERE id = :id"),
             {"id": done.job_id},
         )
-    places = load_outlook(services.db, SWITCH_S).places
+    places = load_outlook(services.db, ["gpu.sdxl"], SWITCH_S).places
     assert [places[job_id] for job_id in waiting] == [Place(1, None), Place(2, None)]
     with services.db.statement() as connection:
         connection.execute(
@@ -128,5 +128,5 @@ def test_the_farm_as_it_is_in_the_database(services: Services) -> None:
                 "('w', 'here', 1, '{gpu.sdxl}', 'cpu', 1, 1, '{\"sdxl\": {\"load_s\": 2}}', now())"
             )
         )
-    places = load_outlook(services.db, SWITCH_S).places
+    places = load_outlook(services.db, ["gpu.sdxl"], SWITCH_S).places
     assert [places[job_id].eta_s for job_id in waiting] == [8.0, 16.0]
