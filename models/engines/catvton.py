@@ -21,13 +21,13 @@ from farm.types import RunRequest
 from models import weights
 from models.base import CPU, EngineSetup, FileSource
 from models.parts import seeds
-from models.parts.clothes import ClothesParser, place
 from models.parts.holes import blend_margin, bounds, grown, pasted
 from models.parts.memory import module_bytes, released
 from models.parts.picture_engine import Edited, PictureEngine, Stages
 from models.parts.pictures import Pixels, Rows, flattened, joined, split
 from models.parts.quiet import numpy_copy_warning_ignored, quieten
-from models.parts.tryon import TryOn, read_tryon
+from models.parts.tryon.clothes import ClothesParser, place
+from models.parts.tryon.request import TryOn, read_tryon
 from models.weights import layout
 
 UNET, VAE, ATTENTION, PARSER = "unet", "vae", "attention", "parser"
@@ -52,8 +52,8 @@ class CatvtonEngine(PictureEngine[TryOn]):
     catalogue says); the code is written after the paper.
 
     Four parts of weights: ``unet`` (a repository's folders ``unet`` and ``scheduler``),
-    ``vae``, ``parser`` (see :class:`models.parts.clothes.ClothesParser`) and ``attention``: one
-    safetensors file with the state of each self-attention of the network, named
+    ``vae``, ``parser`` (see :class:`models.parts.tryon.clothes.ClothesParser`) and
+    ``attention``: one safetensors file with the state of each self-attention of the network, named
     ``<number>.to_q.weight``, ``<number>.to_k.weight``, ``<number>.to_v.weight``,
     ``<number>.to_out.0.weight`` and ``<number>.to_out.0.bias``. The numbers rise in the order
     in which the network lists its modules (down, up, middle); there may be gaps between them

@@ -11,15 +11,15 @@ from PIL import Image
 
 from farm.types import RunRequest
 from models.base import EngineSetup
-from models.parts.garment import read_garment
 from models.parts.grabcut import GrabcutMatter
 from models.parts.picture_engine import Edited, PictureEngine, Stages
 from models.parts.pictures import Pixels, Rows, joined
-from models.parts.tryon import LOWER, UPPER, TryOn, check_region, read_tryon
-from models.parts.tryon_body import check_lower, find_body
-from models.parts.tryon_fit import fitted
-from models.parts.tryon_rows import disc
-from models.parts.tryon_worn import dressed
+from models.parts.tryon.body import check_lower, find_body
+from models.parts.tryon.fit import fitted
+from models.parts.tryon.garment import read_garment
+from models.parts.tryon.request import LOWER, UPPER, TryOn, check_region, read_tryon
+from models.parts.tryon.rows import disc
+from models.parts.tryon.worn import dressed
 
 SIDE = 480
 """The longer side of the copy in which the person is looked for."""
@@ -29,9 +29,9 @@ class OverlayEngine(PictureEngine[TryOn]):
     """The garment of one picture laid onto the person of another.
 
     GrabCut finds person and garment; the person's silhouette, the colours of skin and clothes
-    and the proportions of people say where the garment goes (:mod:`models.parts.tryon_body`).
-    It is stretched row by row onto the body (:mod:`models.parts.tryon_fit`) and takes the
-    light and the folds of what was worn (:mod:`models.parts.tryon_worn`). Clothes that it
+    and the proportions of people say where the garment goes (:mod:`models.parts.tryon.body`).
+    It is stretched row by row onto the body (:mod:`models.parts.tryon.fit`) and takes the
+    light and the folds of what was worn (:mod:`models.parts.tryon.worn`). Clothes that it
     leaves uncovered turn into skin.
 
     One person who faces the camera, upright; the seed changes nothing.

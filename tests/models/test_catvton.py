@@ -19,7 +19,7 @@ from models import weights
 from models.base import Engine
 from models.engines import catvton
 from models.engines.catvton import CatvtonEngine, Window
-from models.parts.clothes import ClothesParser, Parsed, place
+from models.parts.tryon.clothes import ClothesParser, Parsed, place
 from models.registry import setup_of
 from tests.contracts.edit_engine import Pixels, TimeIsUp
 from tests.contracts.tryon_engine import TryOnEngineContract

@@ -14,10 +14,10 @@ from PIL import Image
 from farm.errors import SegmentationFailed
 from models.base import Engine
 from models.engines.overlay import OverlayEngine
-from models.parts.garment import read_garment
 from models.parts.grabcut import GrabcutMatter
-from models.parts.tryon_body import Body, find_body
-from models.parts.tryon_rows import rails
+from models.parts.tryon.body import Body, find_body
+from models.parts.tryon.garment import read_garment
+from models.parts.tryon.rows import rails
 from tests.contracts.edit_engine import TimeIsUp, ignore
 from tests.contracts.tryon_engine import TryOnEngineContract
 from tests.models import drawing as draw

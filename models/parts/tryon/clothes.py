@@ -19,9 +19,8 @@ from models.parts.holes import grown
 from models.parts.memory import module_bytes, released
 from models.parts.pictures import Pixels
 from models.parts.quiet import quieten
-from models.parts.tryon import DRESS, LOWER, UPPER, check_region, not_found
-
-Mask = NDArray[np.bool_]
+from models.parts.tryon.request import DRESS, LOWER, UPPER, check_region, not_found
+from models.parts.tryon.rows import Mask, largest
 
 SIDE_MAX = 1024
 """Labels are drawn at this size at most: 18 classes of a larger picture take gigabytes."""
@@ -186,21 +185,13 @@ def _hands(parsed: Parsed, face: float) -> Mask:
         return found
     neck = float(xs[ys <= np.percentile(ys, 20)].mean()), float(np.percentile(ys, 20))
     for name in _ARMS:
-        arm_ys, arm_xs = np.nonzero(_largest(parsed.where(name)))
+        arm_ys, arm_xs = np.nonzero(largest(parsed.where(name)))
         if not len(arm_ys):
             continue
         away = np.hypot(arm_xs - neck[0], arm_ys - neck[1])
         hand = away > away.max() - face
         found[arm_ys[hand], arm_xs[hand]] = True
     return found
-
-
-def _largest(mask: Mask) -> Mask:
-    """The largest of a mask's parts: the others are specks that the parser mistook."""
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8))
-    sizes = np.bincount(labels.ravel(), minlength=count)
-    sizes[0] = 0
-    return np.asarray((labels == sizes.argmax()) & mask)
 
 
 def _bare_feet(parsed: Parsed, face: float) -> Mask:

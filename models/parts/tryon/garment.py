@@ -11,8 +11,8 @@ from PIL import Image
 from models.parts.hidden import bled
 from models.parts.matting import Matter, OnStage, cut_out
 from models.parts.pictures import Pixels
-from models.parts.tryon import LOWER, UPPER
-from models.parts.tryon_rows import Mask, Rails, central_run, disc, rails
+from models.parts.tryon.request import LOWER, UPPER
+from models.parts.tryon.rows import Mask, Rails, central_run, disc, largest, rails
 
 SIDE = 400
 """The cutting is done at this size."""
@@ -72,7 +72,7 @@ def read_garment(picture: Image.Image, category: str, matter: Matter, on_stage: 
     """
     large = _bounded(picture, TEXTURE_SIDE)
     small = cut_out(_bounded(picture, SIDE), matter, on_stage)
-    mask = _main(_without_wall(small, _bounded(picture, SIDE)))
+    mask = largest(_without_wall(small, _bounded(picture, SIDE)))
     size = (large.width, large.height)
     shape = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_LINEAR) > 0
     inner = cv2.erode(shape.astype(np.uint8), disc(_EDGE * max(size))) > 0
@@ -145,13 +145,6 @@ def _without_wall(cut: Pixels, picture: Image.Image) -> Mask:
 
 def _has_legs(part: Mask, centre: float) -> bool:
     return float(rails(part, centre, True).split().mean()) > _LEGS
-
-
-def _main(mask: Mask) -> Mask:
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8))
-    sizes = np.bincount(labels.ravel(), minlength=count)
-    sizes[0] = 0
-    return np.asarray((labels == sizes.argmax()) & mask)
 
 
 def _bounded(picture: Image.Image, side: int) -> Image.Image:
