@@ -58,7 +58,7 @@ class Heartbeat:
         self._lease_s = child.services.settings.lease_s
         self._patience_s = max(self._lease_s, patience_s)
         self._progress = self._told = self._saved = (0, 0)
-        self._told_at = 0.0
+        self._told_at = self._renewed_at = 0.0
         self._lost = ""
         self._cancel_heard = False
         self._limit_s = child.services.catalog.models[claim.model].soft_limit_s
@@ -125,7 +125,7 @@ class Heartbeat:
             try:
                 if self._child.drain.is_over:
                     self._hand_back()
-                elif now >= due or self._cancel_heard or self._is_worth_saving(now - heard):
+                elif now >= due or self._cancel_heard or self._is_worth_saving(now):
                     self._cancel_heard = False
                     self._renew()
                     heard, due = now, now + self._next_s()
@@ -136,8 +136,8 @@ class Heartbeat:
                 if now - heard > self._patience_s:
                     self._lost = "the database has been away for too long"
 
-    def _is_worth_saving(self, age_s: float) -> bool:
-        return self._progress != self._saved and age_s >= _SAVE_S
+    def _is_worth_saving(self, now: float) -> bool:
+        return self._progress != self._saved and now - self._renewed_at >= _SAVE_S
 
     def _next_s(self) -> float:
         """Seconds until the lease is renewed, or looked at, again."""
@@ -152,6 +152,8 @@ class Heartbeat:
         )
 
     def _renew(self) -> None:
+        # Of the try, not of the success: a database that is away is not asked at every step.
+        self._renewed_at = time.monotonic()
         step, steps = self._saved = self._progress
         claim = self._claim
         if not jobs.heartbeat(self._db, claim.job_id, claim.attempt, self._lease_s, step, steps):
