@@ -68,6 +68,11 @@ class Guest(abc.ABC):
         self._connection: Connection | None = None
 
     @property
+    def is_in(self) -> bool:
+        """Whether its connection is the room's yet."""
+        return self._connection is not None
+
+    @property
     def connection(self) -> Connection:
         """The client's connection, once it has come in."""
         assert self._connection is not None, "the guest has not come in yet"

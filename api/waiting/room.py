@@ -29,6 +29,7 @@ _LOOK_AGAIN_S = 1.0
 _RETRY_AFTER_S = 5
 
 BATCH = 500
+"""Jobs that are read at once; while they are, nobody is told anything."""
 
 Look = Callable[[Sequence[uuid.UUID]], Mapping[uuid.UUID, JobView]]
 """Reads the jobs of these ids, those that are there. Raises DatabaseUnavailable."""
@@ -157,6 +158,8 @@ class WaitingRoom:
         wait_s = 0.0 if self._closing else guest.wait_s
         self._timers[guest] = loop.call_later(wait_s, self._time_is_up, guest)
         self._told(guest, lambda g: g.come_in(enter(g)))
+        if guest not in self._timers:
+            return
         if guest.wants_steps:
             # Looked at again once its steps are heard: none is missed.
             self._the_feed.want(guest.job_id)
@@ -218,7 +221,7 @@ class WaitingRoom:
         last = guest in self._last
         if self._told(guest, lambda g: g.see(job, last=last)):
             self.leave(guest)
-        else:
+        elif guest in self._timers:
             self._told(guest, lambda g: g.queue_moved(job.place))
 
     def _could_not_look(self, guest: Guest, error: FarmError) -> None:
@@ -234,8 +237,9 @@ class WaitingRoom:
             return tell(guest)
         except Exception as error:  # noqa: BLE001
             _log.error("a waiting client could not be told", exc_info=error)
-            guest.fail(FarmFault("This is a bug in the farm. It has been logged."))
             self.leave(guest)
+            if guest.is_in:
+                guest.fail(FarmFault("This is a bug in the farm. It has been logged."))
             return None
 
     def _of(self, job_id: uuid.UUID) -> list[Guest]:
