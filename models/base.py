@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import logging
 import os
 import platform
 import sys
@@ -28,6 +29,8 @@ TINY = "tiny"
 """The two settings of where weights come from that are no folder."""
 
 Interrupts = tuple[type[Exception], ...]
+
+_log = logging.getLogger(__name__)
 
 
 class HubSource(Protocol):
@@ -307,6 +310,8 @@ def _first_gpu(visible: str | None) -> tuple[Any, Any, str | None]:
     except ImportError:
         return None, None, None
     first = "0" if visible is None else visible.split(",")[0].strip()
+    if not first:
+        return None, None, None
     try:
         pynvml.nvmlInit()
         if first.startswith("MIG-"):
@@ -318,6 +323,6 @@ def _first_gpu(visible: str | None) -> tuple[Any, Any, str | None]:
             uuid = str(pynvml.nvmlDeviceGetUUID(gpu))
             if first == str(index) or (first.startswith("GPU-") and uuid.startswith(first)):
                 return pynvml, gpu, str(pynvml.nvmlDeviceGetName(gpu))
-    except pynvml.NVMLError:  # no driver, or no such GPU
-        pass
+    except pynvml.NVMLError as error:  # no driver, or no such GPU
+        _log.info("no GPU to tell of: %s", error)
     return pynvml, None, None
