@@ -9,7 +9,6 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from farm.types import OnStep
-from models.base import EngineSetup
 from models.parts import seeds, sizes
 from models.parts.diffusion import Diffusion, open_pipeline
 from models.parts.frames import Flight
@@ -32,9 +31,9 @@ class AnimateEngine(VideoEngine):
     Size, rate and number of frames are those of the model that it stands in for.
     """
 
-    def _open(self, setup: EngineSetup, device: str) -> Diffusion:
+    def _open(self, device: str) -> Diffusion:
         kind = StableDiffusionXLPipeline
-        return open_pipeline(setup, kind, torch.float16, device, add_watermarker=False)
+        return open_pipeline(self._setup, kind, torch.float16, device, add_watermarker=False)
 
     def _frames(self, model: Diffusion, clip: Clip, on_step: OnStep) -> Iterator[Pixels]:
         steps = clip.steps + -(-clip.frames // BATCH)

@@ -8,7 +8,7 @@ import torch
 from diffusers import CogVideoXPipeline
 
 from farm.types import OnStep
-from models.base import CPU, EngineSetup
+from models.base import CPU
 from models.parts.diffusion import Diffusion, read_pipeline
 from models.parts.pictures import Pixels
 from models.parts.text_to_video import VideoEngine, filmed
@@ -25,9 +25,9 @@ class CogVideoXEngine(VideoEngine):
     in overlapping tiles: whole frames would take more memory than all the rest.
     """
 
-    def _open(self, setup: EngineSetup, device: str) -> Diffusion:
+    def _open(self, device: str) -> Diffusion:
         precision = torch.float32 if device == CPU else torch.float16
-        pipeline = read_pipeline(setup, CogVideoXPipeline, precision)
+        pipeline = read_pipeline(self._setup, CogVideoXPipeline, precision)
         pipeline.vae.enable_slicing()
         pipeline.vae.enable_tiling()
         return Diffusion(pipeline.to(device), device)

@@ -9,7 +9,7 @@ import torch
 from diffusers import UniPCMultistepScheduler, WanPipeline
 
 from farm.types import OnStep
-from models.base import CPU, EngineSetup
+from models.base import CPU
 from models.parts.diffusion import Diffusion, read_pipeline
 from models.parts.pictures import Pixels
 from models.parts.text_to_video import VideoEngine, filmed
@@ -32,9 +32,9 @@ class WanEngine(VideoEngine):
     It was trained on films of 81 frames: longer ones tend to repeat themselves.
     """
 
-    def _open(self, setup: EngineSetup, device: str) -> Diffusion:
+    def _open(self, device: str) -> Diffusion:
         precision = torch.float32 if device == CPU else GPU_TYPES
-        pipeline = read_pipeline(setup, WanPipeline, precision)
+        pipeline = read_pipeline(self._setup, WanPipeline, precision)
         if device != CPU:
             store_in_8_bits(pipeline)
         pipeline.vae.enable_tiling(

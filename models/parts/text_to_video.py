@@ -12,44 +12,22 @@ from typing import Any
 
 import torch
 
-from farm.errors import EngineFault, FieldError, InvalidRequest
+from farm.errors import FieldError, InvalidRequest
 from farm.types import Artifact, OnStep, RunRequest
 from models.base import EngineSetup, faults
 from models.parts import seeds, video, video_params
 from models.parts.diffusion import Diffusion
-from models.parts.memory import released
+from models.parts.loaded_engine import LoadedEngine
 from models.parts.pictures import Pixels
 from models.parts.video_params import Clip
 
 
-class VideoEngine(abc.ABC):
+class VideoEngine(LoadedEngine[Diffusion]):
     """A :class:`models.base.Engine` that makes one MP4 out of words."""
 
     def __init__(self, setup: EngineSetup) -> None:
-        self._setup = setup
+        super().__init__(setup)
         self._read = video_params.reader(setup.model_id, setup.options)
-        self._model: Diffusion | None = None
-
-    @property
-    def served_by(self) -> str:
-        """What truly makes the film."""
-        return self._setup.served_by
-
-    @property
-    def resident_bytes(self) -> int:
-        """The device memory that loading took, in bytes; 0 while unloaded."""
-        return self._model.resident_bytes if self._model else 0
-
-    def load(self, device: str) -> None:
-        """See :meth:`models.base.Engine.load`."""
-        if self._model is not None:
-            return
-        try:
-            with faults(self.served_by, "loading", self._setup.interrupts):
-                self._model = self._open(self._setup, device)
-        except BaseException:
-            self.unload()  # half a model must not stay on the device
-            raise
 
     def run(self, request: RunRequest, on_step: OnStep) -> list[Artifact]:
         """See :meth:`models.base.Engine.run`. One MP4, of the size, rate and number of frames
@@ -57,23 +35,16 @@ class VideoEngine(abc.ABC):
         if request.operation != "video":
             raise InvalidRequest([FieldError("operation", "must be video.")])
         clip = self._read(request.params)
-        if self._model is None:
-            raise EngineFault(f"The {self.served_by} engine was asked to run before it was loaded.")
+        model = self._loaded()
         text = {"model": request.model, "seed": clip.seed, "steps": clip.steps}
         text["job_id"] = request.job_id
         with faults(self.served_by, "running", self._setup.interrupts):
-            frames = self._frames(self._model, clip, on_step)
+            frames = self._frames(model, clip, on_step)
             data = video.mp4(frames, clip.width, clip.height, clip.fps, text)
         return [Artifact(data, "video/mp4", "video", "mp4", clip.facts)]
 
-    def unload(self) -> None:
-        """See :meth:`models.base.Engine.unload`."""
-        self._model = None
-        released()
-
-    @abc.abstractmethod
-    def _open(self, setup: EngineSetup, device: str) -> Diffusion:
-        """Bring the pipeline onto the device."""
+    def _size(self, model: Diffusion) -> int:
+        return model.resident_bytes
 
     @abc.abstractmethod
     def _frames(self, model: Diffusion, clip: Clip, on_step: OnStep) -> Iterator[Pixels]:
