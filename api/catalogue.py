@@ -15,7 +15,8 @@ from api.docs import Answers
 from api.replies import json_reply
 from api.request import current_request
 from api.runtime import Runtime
-from farm.catalog import Catalog, InputSpec, ModelCard, ParamSpec, Price
+from farm.cards import InputSpec, ModelCard, ParamSpec
+from farm.catalog import Catalog, Price
 from farm.errors import NotFound
 
 FORMATS = ("jpeg", "png", "webp")

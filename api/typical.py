@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from api.log import get_logger
-from farm.catalog import ModelCard
+from farm.cards import ModelCard
 from farm.errors import DatabaseUnavailable
 
 ASK_EVERY_S = 60.0

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from api.bodies import is_json, read_object
 from api.forms import FORM, Fields, Upload, read_form
 from api.request import FarmRequest
-from farm.catalog import ModelCard
+from farm.cards import ModelCard
 from farm.errors import Malformed
 from farm.intake.pictures import PictureReader, same_size
 from farm.types import Picture, RemotePicture

@@ -76,6 +76,11 @@ class Settings(BaseSettings):
     vram_gb: Annotated[float, Field(gt=0)] | None = None
     """Device memory a worker may fill; left empty it is what the device reports."""
 
+    commercial_only: bool = False
+    """Run no weights whose licence forbids commercial use; others stand in, or none."""
+    upstreams: str = ""
+    """Services that run models for the farm: a TOML file, or JSON; see farm/upstreams.py."""
+
     # Jobs.
     lease_s: Seconds = 30.0
     """How long a silent worker keeps its job; it renews every third of this."""
@@ -102,6 +107,14 @@ class Settings(BaseSettings):
     """Over everything one fetch does, looking names up and redirects included."""
 
     # The API.
+    storefronts: str = ""
+    """Which storefronts are served: ids with commas between; left empty: all of them."""
+    hosts: str = ""
+    """Host names that are one storefront's own: ``img.example.com=pixola,…``."""
+    sync_wait_s: Annotated[float, Field(gt=0, le=600)] = 120.0
+    """How long pixapi's synchronous calls are held before they end in 504."""
+    pixza_wait_s: Annotated[float, Field(ge=0, le=600)] = 10.0
+    """How long pixza's first answer waits for a picture."""
     refuse_default_user_agents: bool = False
     key_cache_s: Annotated[float, Field(ge=0, le=60)] = 5.0
     """How long a revoked key may still read; a submit re-checks it in the database."""

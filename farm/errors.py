@@ -10,6 +10,7 @@
     |  |- TooLarge              the body, or one file of it, is over the limit
     |  |- UnreadableImage       a picture that cannot be read, or of a kind that is not taken
     |  |- InputUnavailable      a picture's URL could not be fetched
+    |  |- PromptRefused         the content policy refuses the words
     |  |- Unauthenticated       no key, or one that is not known here
     |  |- Forbidden             a known caller that may not do this
     |  |- InsufficientCredits   the hold does not fit into what is available
@@ -23,6 +24,7 @@
     |  |- DatabaseUnavailable   PostgreSQL does not answer
     |  |- BrokerUnavailable     the queue does not answer
     |  |- StorageUnavailable    an output could not be stored or read
+    |  |- StillRunning          the wait was over before the job was; the job goes on
     |  |- Overloaded            too much of the same at once; later it will fit
     |  |- SetupError            this process cannot run as it is set up
     |  |  |- ExtraMissing       a Python package of an extra is not installed
@@ -110,6 +112,12 @@ class InputUnavailable(Rejected):
     """A picture's URL could not be fetched. The sentence tells nothing of the network."""
 
     code = "input_unavailable"
+
+
+class PromptRefused(Rejected):
+    """The content policy refuses the request's words; no job was made."""
+
+    code = "prompt_refused"
 
 
 class Unauthenticated(Rejected):
@@ -204,6 +212,12 @@ class StorageUnavailable(FarmFault):
     """An output could not be written or read."""
 
     code = "storage_unavailable"
+
+
+class StillRunning(FarmFault):
+    """Whoever waited for a job's end waited as long as it may; the job goes on."""
+
+    code = "still_running"
 
 
 class Overloaded(FarmFault):

@@ -11,13 +11,16 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from farm.catalog import ModelCard, ParamSpec
+from farm.cards import ModelCard, ParamSpec
 from farm.errors import FieldError, InvalidRequest
 
 
-def resolve(card: ModelCard, given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def resolve(
+    card: ModelCard, given: Mapping[str, Any], operation: str = ""
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The engine's parameters and the warnings for the caller.
 
+    ``operation`` is what the model is to do, its first one where left empty.
     ``given`` holds only fields of the card; None means absent. A drawn parameter that is
     absent stays absent: it is drawn at submit, when the job is written.
 
@@ -27,7 +30,7 @@ def resolve(card: ModelCard, given: Mapping[str, Any]) -> tuple[dict[str, Any], 
     errors: list[FieldError] = []
     params: dict[str, Any] = {}
     warnings: list[str] = []
-    for name, spec in card.params.items():
+    for name, spec in card.params_of(operation or card.operation).items():
         value = given.get(name)
         if value is None:
             if spec.required:

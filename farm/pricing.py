@@ -19,14 +19,30 @@ class Quote:
     rule: str
 
 
-def quote(storefront: Storefront, model: str, params: Mapping[str, Any]) -> Quote:
+def quote(
+    storefront: Storefront,
+    model: str,
+    params: Mapping[str, Any],
+    words: Mapping[str, Any] | None = None,
+) -> Quote:
     """Price one request from the storefront's book.
 
-    ``params["duration"]`` is in seconds, ``params["resolution"]`` a name of the book.
+    ``params["duration"]`` is in seconds, ``params["resolution"]`` a name of the book;
+    ``words`` are the request's own words, of which the book's factors may know some.
 
     Raises:
         InvalidRequest: the book has no price for the model, duration or resolution.
     """
+    plain = _plain_quote(storefront, model, params)
+    for field, factors in storefront.factors.items():
+        word = (words or {}).get(field)
+        factor = factors.get(word, 1) if isinstance(word, str) else 1
+        if factor > 1:
+            plain = Quote(plain.tenths * factor, f"{plain.rule} x {factor} for {field} {word}")
+    return plain
+
+
+def _plain_quote(storefront: Storefront, model: str, params: Mapping[str, Any]) -> Quote:
     price = storefront.prices.get(model)
     if price is None:
         raise InvalidRequest([FieldError("model", f"{model!r} is not sold here.")])

@@ -8,6 +8,7 @@ from farm.catalog import Catalog, built_in_catalog, load_catalog
 from farm.config import Settings
 from farm.db import Database
 from farm.moderation import DEFAULT_RULES, PromptPolicy
+from farm.offers import Offers
 from farm.storage import Storage, open_storage
 
 
@@ -17,6 +18,7 @@ class Services:
 
     settings: Settings
     catalog: Catalog
+    offers: Offers
     db: Database
     storage: Storage
     moderation: PromptPolicy
@@ -33,9 +35,11 @@ def build_services(settings: Settings) -> Services:
         SetupError: no database is set, or a file that the settings name is wrong.
     """
     policy = PromptPolicy.from_file(settings.moderation_file or DEFAULT_RULES)
+    catalog = open_catalog(settings)
     return Services(
         settings=settings,
-        catalog=open_catalog(settings),
+        catalog=catalog,
+        offers=Offers(catalog, commercial_only=settings.commercial_only),
         db=open_database(settings),
         storage=open_storage(settings),
         moderation=policy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from farm.catalog import ModelCard
+from farm.cards import ModelCard
 from farm.types import JobRequest, Picture
 
 

@@ -212,22 +212,28 @@ def _job_values(
         raise InvalidRequest([FieldError("model", f"{request.model!r} is not a model here.")])
     if request.webhook_url is not None:
         require_webhooks(shop, principal.plan)
-    price = pricing.quote(shop, card.id, request.params)
+    price = pricing.quote(shop, request.sold_as or card.id, request.params, request.about)
     params = dict(request.params)
+    job_id = new_id()
     for name, spec in card.params.items():
         if spec.drawn and name not in params:
             # Drawn once and kept with the job, so that a second attempt makes the same picture.
             params[name] = draw(int(spec.min), int(spec.max))
     return {
-        "id": new_id(),
+        "id": job_id,
+        "batch_id": job_id,
+        "batch_place": 0,
+        "batch_size": 1,
         "account": principal.account_id,
         "key_id": principal.key_id,
         "storefront": principal.storefront,
         "model": card.id,
+        "sold_as": request.sold_as,
         "operation": request.operation,
         "queue": card.queue,
         "priority": shop.plans[principal.plan].priority,
         "params": json.dumps(params),
+        "about": json.dumps(request.about) if request.about else "{}",
         "shape": shape_of(card, request),
         "warnings": json.dumps(request.warnings),
         "price": price.tenths,
@@ -316,7 +322,7 @@ def _replay(row: Row[Any]) -> Submission:
     return Submission(
         row.id,
         JobState.BLOCKED if blocked else JobState.QUEUED,
-        row.model,
+        row.sold_as or row.model,
         row.operation,
         row.queue,
         row.priority,
@@ -365,7 +371,7 @@ def _accepted(
     return Submission(
         values["id"],
         state,
-        values["model"],
+        values["sold_as"] or values["model"],
         values["operation"],
         values["queue"],
         values["priority"],

@@ -23,20 +23,21 @@ def _submit_sql(*, once: bool, with_inputs: bool) -> str:
 """
     return f"""
     WITH account AS (
-        UPDATE accounts SET held = held + :price
+        UPDATE accounts SET held = held + :price, jobs_made = jobs_made + 1
         WHERE id = :account AND posted - held >= :price AND status = 'active'
           AND EXISTS (SELECT 1 FROM api_keys WHERE id = :key_id AND revoked_at IS NULL)
           {unused if once else ""}
-        RETURNING id
+        RETURNING id, jobs_made
     )
     , job AS (
-        INSERT INTO jobs (id, account_id, storefront, model, operation, queue, priority,
-                          params, shape, warnings, price, price_rule, webhook_url,
-                          rung_at
+        INSERT INTO jobs (id, account_id, seq, batch_id, batch_place, batch_size, storefront,
+                          model, sold_as, operation, queue, priority, params, about, shape,
+                          warnings, price, price_rule, webhook_url, rung_at
                           {", ready" if with_inputs else ""})
-        SELECT :id, account.id, :storefront, :model, :operation, :queue, :priority,
-               CAST(:params AS jsonb), :shape, CAST(:warnings AS jsonb), :price, :price_rule,
-               :webhook_url, now()
+        SELECT :id, account.id, account.jobs_made, :batch_id, :batch_place, :batch_size,
+               :storefront, :model, :sold_as, :operation, :queue, :priority,
+               CAST(:params AS jsonb), CAST(:about AS jsonb), :shape, CAST(:warnings AS jsonb),
+               :price, :price_rule, :webhook_url, now()
                {", :ready" if with_inputs else ""}
         FROM account
         RETURNING id, account_id, created_at
@@ -58,12 +59,21 @@ SUBMIT = {
 SUBMIT_PREPARED = Prepared(
     "farm_submit",
     _submit_sql(once=False, with_inputs=False),
-    {"id": "uuid", "account": "uuid", "key_id": "uuid", "price": "bigint", "priority": "smallint"},
+    {
+        "id": "uuid",
+        "account": "uuid",
+        "key_id": "uuid",
+        "price": "bigint",
+        "priority": "smallint",
+        "batch_id": "uuid",
+        "batch_place": "smallint",
+        "batch_size": "smallint",
+    },
 )
 CREATED_AT = text("SELECT created_at FROM jobs WHERE id = :id")
 EARLIER = text(
-    "SELECT j.id, j.state, j.attempt, j.model, j.operation, j.queue, j.priority, j.price, "
-    "j.created_at, j.warnings, j.ready, i.body_sha256, "
+    "SELECT j.id, j.state, j.attempt, j.model, j.sold_as, j.batch_size, j.operation, j.queue, "
+    "j.priority, j.price, j.created_at, j.warnings, j.ready, i.body_sha256, "
     f"i.created_at < now() - interval '{IDEMPOTENCY_HOURS} hours' AS stale "
     "FROM idempotency_keys i JOIN jobs j ON j.id = i.job_id "
     "WHERE i.account_id = :account AND i.key = :idempotency"

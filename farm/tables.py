@@ -54,6 +54,8 @@ accounts = Table(
     # Monthly credits that this month has had, and the plan from its end on where it is another.
     Column("granted_in_period", BigInteger, nullable=False, server_default="0"),
     Column("next_plan", Text),
+    # The number of its newest job; see jobs.seq.
+    Column("jobs_made", BigInteger, nullable=False, server_default="0"),
 )
 
 api_keys = Table(
@@ -74,8 +76,18 @@ jobs = Table(
     Column("id", UUID, primary_key=True),
     Column("account_id", UUID, ForeignKey("accounts.id"), nullable=False),
     Column("storefront", Text, nullable=False),
+    # Its number among the account's jobs, without gaps and in the order of the commits.
+    Column("seq", BigInteger, nullable=False),
+    # A batch is known by its first job; a job alone is a batch of one.
+    Column("batch_id", UUID, nullable=False),
+    Column("batch_place", SmallInteger, nullable=False, server_default="0"),
+    Column("batch_size", SmallInteger, nullable=False, server_default="1"),
+    # What runs, and what it was sold as where that is another model.
     Column("model", Text, nullable=False),
+    Column("sold_as", Text, nullable=False, server_default=""),
     Column("operation", Text, nullable=False),
+    # The request's own words, for the storefront to show again.
+    Column("about", JSONB, nullable=False, server_default="{}"),
     Column("queue", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
     Column("params", JSONB, nullable=False),

@@ -85,7 +85,9 @@ class JobRequest:
     ``params`` holds exactly what the engine needs, defaults filled in and ranges checked
     against the model card; ``warnings`` are sentences for the caller; ``inputs`` are the
     pictures to work on, by the card's names for them; ``webhook_url`` is who is told of the
-    job's end, its form checked.
+    job's end, its form checked. ``model`` is what runs; ``sold_as`` the model that was asked
+    for and is paid, empty where it is the same. ``about`` are the request's own words that the
+    storefront will want to show again (JSON values); the price may depend on them.
     """
 
     model: str
@@ -94,6 +96,8 @@ class JobRequest:
     warnings: tuple[str, ...] = ()
     inputs: Mapping[str, Picture | RemotePicture] = field(default_factory=dict)
     webhook_url: str | None = None
+    sold_as: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

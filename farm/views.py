@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ from farm.types import JobState
 class JobView:
     """A job as its owner may see it. Amounts in tenths of a credit, times with a zone.
 
-    ``freed_at`` is when the worker of a cancelled job had stopped; ``place`` is where a live
-    job stands, which only :mod:`farm.outlook` knows.
+    ``seq`` is its number among the account's jobs, ``batch_id`` the id of the first job that
+    was submitted with it; ``about`` are the request's own words. ``freed_at`` is when the
+    worker of a cancelled job had stopped; ``place`` is where a live job stands, which only
+    :mod:`farm.outlook` knows.
     """
 
     id: uuid.UUID
@@ -50,7 +53,18 @@ class JobView:
     served_by: str | None
     warnings: tuple[str, ...]
     freed_at: datetime | None = None
+    seq: int
+    batch_id: uuid.UUID
+    batch_place: int
+    batch_size: int
+    sold_as: str
+    about: Mapping[str, Any]
     place: Place | None = None
+
+    @property
+    def sold_model(self) -> str:
+        """The id of the model that was asked for and is paid."""
+        return self.sold_as or self.model
 
     @property
     def credits_tenths(self) -> int:
@@ -85,6 +99,36 @@ def get_jobs(db: Database, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, JobV
     rows = db.rows(_SOME_JOBS, {"ids": f"{{{','.join(map(str, job_ids))}}}"})
     jobs = (_job(row) for row in rows)
     return {job.id: job for job in jobs}
+
+
+def get_batch(db: Database, account_id: uuid.UUID, batch_id: uuid.UUID) -> list[JobView]:
+    """All jobs that were submitted with this one, which is the first of them, in their order.
+
+    Raises NotFound, for another account's too.
+    """
+    rows = db.rows(_BATCH, {"id": str(batch_id), "account": str(account_id)})
+    if not rows:
+        raise NotFound("No such batch.")
+    return [_job(row) for row in rows]
+
+
+def newest_jobs(
+    db: Database, account_id: uuid.UUID, *, limit: int, before: int | None = None
+) -> list[JobView]:
+    """The account's jobs from the newest on, those with a ``seq`` below ``before``."""
+    values = {"account": account_id, "limit": limit, "before": before}
+    return [_job(row) for row in db.attempt(lambda c: c.execute(_NEWEST, values).all())]
+
+
+def newest_batches(
+    db: Database, account_id: uuid.UUID, *, limit: int, before: int | None = None
+) -> list[list[JobView]]:
+    """The account's batches from the newest on, each with all its jobs in their order; those
+    whose first job has a ``seq`` below ``before``."""
+    values = {"account": account_id, "limit": limit, "before": before}
+    rows = db.attempt(lambda c: c.execute(_NEWEST_BATCHES, values).all())
+    batches = itertools.groupby((_job(row) for row in rows), key=lambda job: job.batch_id)
+    return [list(jobs) for _, jobs in batches]
 
 
 def find_job(db: Database, job_id: uuid.UUID) -> JobView:
@@ -150,8 +194,8 @@ def _job(row: Sequence[Any]) -> JobView:
     """A row whose first columns are ``_COLUMNS``, in that order."""
     (id_, account_id, storefront, model, operation, state, price, price_rule, created_at,
      started_at, finished_at, attempt, step, steps, params, facts, error_code, error_message,
-     output_path, output_expires_at, processing_ms, served_by, warnings,
-     freed_at) = row[:24]  # fmt: skip
+     output_path, output_expires_at, processing_ms, served_by, warnings, freed_at, seq,
+     batch_id, batch_place, batch_size, sold_as, about) = row[:_WIDTH]  # fmt: skip
     return JobView(
         id=id_,
         account_id=account_id,
@@ -177,6 +221,12 @@ def _job(row: Sequence[Any]) -> JobView:
         served_by=served_by,
         warnings=tuple(warnings),
         freed_at=freed_at,
+        seq=seq,
+        batch_id=batch_id,
+        batch_place=batch_place,
+        batch_size=batch_size,
+        sold_as=sold_as,
+        about=about,
     )
 
 
@@ -185,8 +235,9 @@ _COLUMNS = f"""
     id, account_id, storefront, model, operation, state, price, price_rule, created_at,
     started_at, finished_at, attempt, step, steps, params, facts, error_code, error_message,
     CASE WHEN {_READABLE} THEN output_path END, output_expires_at, processing_ms, served_by,
-    warnings, freed_at
+    warnings, freed_at, seq, batch_id, batch_place, batch_size, sold_as, about
 """
+_WIDTH = 30
 _JOB = Prepared(
     "farm_job",
     f"SELECT {_COLUMNS} FROM jobs WHERE id = :id AND account_id = :account",
@@ -194,6 +245,32 @@ _JOB = Prepared(
 )
 _SOME_JOBS = Prepared(
     "farm_jobs", f"SELECT {_COLUMNS} FROM jobs WHERE id = ANY(:ids)", {"ids": "uuid[]"}
+)
+_BATCH = Prepared(
+    "farm_batch",
+    f"""
+    WITH first AS (SELECT seq, batch_size FROM jobs
+                   WHERE id = :id AND account_id = :account AND batch_place = 0)
+    SELECT {_COLUMNS} FROM jobs WHERE account_id = :account
+      AND seq BETWEEN (SELECT seq FROM first) AND (SELECT seq + batch_size - 1 FROM first)
+    ORDER BY seq
+    """,
+    {"id": "uuid", "account": "uuid"},
+)
+_NEWEST = text(
+    f"SELECT {_COLUMNS} FROM jobs WHERE account_id = :account "
+    "AND (CAST(:before AS bigint) IS NULL OR seq < :before) ORDER BY seq DESC LIMIT :limit"
+)
+_NEWEST_BATCHES = text(
+    f"""
+    SELECT {_COLUMNS} FROM jobs WHERE account_id = :account
+      AND seq >= (SELECT min(seq) FROM (
+          SELECT seq FROM jobs WHERE account_id = :account AND batch_place = 0
+            AND (CAST(:before AS bigint) IS NULL OR seq < :before)
+          ORDER BY seq DESC LIMIT :limit) AS firsts)
+      AND (CAST(:before AS bigint) IS NULL OR seq < :before)
+    ORDER BY seq - batch_place DESC, batch_place
+    """
 )
 _ANY_JOB = text(f"SELECT {_COLUMNS} FROM jobs WHERE id = :id")
 _JOBS = text(

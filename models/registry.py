@@ -14,6 +14,9 @@ from models.base import TINY, Card, Engine, EngineSetup, HubSource, Interrupts, 
 _ENGINES = {
     "sdxl": "models.engines.sdxl:SdxlEngine",
     "flux-schnell": "models.engines.flux:FluxEngine",
+    "flux-dev": "models.engines.flux:FluxEngine",
+    "flux-2": "models.engines.flux_2:Flux2Engine",
+    "flux-kontext": "models.engines.flux_kontext:FluxKontextEngine",
     "remove-background": "models.engines.birefnet:BirefnetEngine",
     "replace-background": "models.engines.sdxl_inpaint:SceneEngine",
     "restore-face": "models.engines.face_restorer:FaceRestorerEngine",
@@ -23,6 +26,23 @@ _ENGINES = {
     "wan2.1": "models.engines.wan:WanEngine",
     "cogvideo-2b": "models.engines.cogvideox:CogVideoXEngine",
     "virtual-tryon": "models.engines.catvton:CatvtonEngine",
+    "wan-i2v": "models.engines.wan_i2v:WanImageEngine",
+    "shap-e": "models.engines.shap_e:ShapEEngine",
+    **dict.fromkeys(
+        (
+            "gemini-2.5-flash-image",
+            "gemini-3.1-flash-image-preview",
+            "gemini-3-pro-image-preview",
+            "gpt-image-2",
+            "gpt-image-1.5",
+            "flux-pro",
+            "seedream",
+            "gemini-imagen-4",
+            "veo",
+            "veo-3-fast",
+        ),
+        "models.engines.upstream:UpstreamEngine",
+    ),
 }
 # What serves the tiny profile, where that is another engine than the one of the real weights.
 _TWINS = {
@@ -34,6 +54,8 @@ _TWINS = {
     "wan2.1": "models.engines.animate:AnimateEngine",
     "cogvideo-2b": "models.engines.animate:AnimateEngine",
     "virtual-tryon": "models.engines.overlay:OverlayEngine",
+    "wan-i2v": "models.engines.animate:AnimateEngine",
+    "shap-e": "models.engines.solids:SolidsEngine",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery, signals
 
-from farm.catalog import ModelCard
+from farm.cards import ModelCard
 from farm.config import Settings
 from farm.dispatch import Dispatcher
 from farm.events import Announcer, Cancellations, JobEvent

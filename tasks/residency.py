@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 
-from farm.catalog import ModelCard
+from farm.cards import ModelCard
 from farm.nodes import HeldModel
 from models.base import Engine
 

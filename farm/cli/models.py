@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from farm.catalog import Catalog, HubSource, ModelCard
+from farm.cards import HubSource, ModelCard
+from farm.catalog import Catalog
 from farm.cli.common import data_option, json_option, show_rows
 from farm.config import Settings, load_settings
 from farm.errors import ExtraMissing, WeightsMissing

@@ -26,7 +26,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from farm.catalog import InputSpec
+from farm.cards import InputSpec
 from farm.errors import FieldError, InvalidRequest, Overloaded, StorageUnavailable, TooLarge
 from farm.intake import colours
 from farm.intake.formats import jpeg, png, webp

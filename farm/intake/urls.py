@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import idna
 
-from farm.catalog import InputSpec
+from farm.cards import InputSpec
 from farm.config import Settings
 from farm.errors import FieldError, InvalidRequest
 from farm.intake.addresses import PORT_MAX, Address, Trust, parse_trusts, why_refused

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from farm.catalog import ModelCard, built_in_catalog
+from farm.cards import ModelCard
+from farm.catalog import built_in_catalog
 from farm.errors import InvalidRequest
 from farm.parameters import resolve, unknown_fields
 

@@ -19,7 +19,8 @@ from typing import Any
 import av
 import pytest
 
-from farm.catalog import ModelCard, built_in_catalog
+from farm.cards import ModelCard
+from farm.catalog import built_in_catalog
 from farm.errors import Cancelled
 from farm.types import RunRequest
 from models import registry

@@ -15,7 +15,8 @@ from huggingface_hub import constants
 from pydantic import ValidationError
 
 import models.tiny.sdxl
-from farm.catalog import FileSource, HubSource, built_in_catalog
+from farm.cards import FileSource, HubSource
+from farm.catalog import built_in_catalog
 from farm.errors import SetupError, WeightsMissing
 from models import registry, weights
 from models.weights import layout

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from farm.catalog import ModelCard
+from farm.cards import ModelCard
 from farm.errors import WeightsMissing
 from farm.types import Artifact, OnStep, RunRequest
 from tasks.residency import GIB, Residency

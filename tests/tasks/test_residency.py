@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from farm.catalog import Catalog, ModelCard
+from farm.cards import ModelCard
+from farm.catalog import Catalog
 from farm.errors import WeightsMissing
 from tests.tasks.engines import Workshop
 

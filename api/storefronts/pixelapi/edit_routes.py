@@ -14,7 +14,7 @@ from api.storefronts.pixelapi.accept import accept
 from api.storefronts.pixelapi.edits import decode_edit
 from api.storefronts.pixelapi.ids import PREFIXES
 from api.uploads import open_inputs, read_fields
-from farm.catalog import ModelCard
+from farm.cards import ModelCard
 
 
 def add_edits(routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: str) -> None:

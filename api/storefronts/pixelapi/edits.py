@@ -11,7 +11,7 @@ from api.storefronts.pixelapi.callback import FIELD as WEBHOOK
 from api.storefronts.pixelapi.callback import decode_webhook
 from api.storefronts.pixelapi.strangers import not_known
 from api.uploads import URL_SUFFIX
-from farm.catalog import InputSpec, ModelCard, ParamSpec
+from farm.cards import InputSpec, ModelCard, ParamSpec
 from farm.errors import FieldError, InvalidRequest
 from farm.intake.urls import FetchPolicy, check_url
 from farm.parameters import resolve, type_name

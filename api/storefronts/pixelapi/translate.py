@@ -12,7 +12,8 @@ from api.storefronts.pixelapi.ids import encode_id
 from api.storefronts.pixelapi.strangers import not_known
 from api.storefronts.pixelapi.tryon_errors import TryOnRefused
 from farm.accounts import Account
-from farm.catalog import Catalog, ModelCard
+from farm.cards import ModelCard
+from farm.catalog import Catalog
 from farm.errors import (
     FarmError,
     FieldError,

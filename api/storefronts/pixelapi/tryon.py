@@ -20,7 +20,7 @@ from api.storefronts.pixelapi.tryon_errors import (
     InvalidImage,
     WrongAspectRatio,
 )
-from farm.catalog import ModelCard
+from farm.cards import ModelCard
 from farm.errors import FieldError
 from farm.intake.pictures import Read
 from farm.intake.urls import FetchPolicy

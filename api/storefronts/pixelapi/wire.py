@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
 
-from farm.catalog import Catalog, ModelCard, ParamSpec
+from farm.cards import ModelCard, ParamSpec
+from farm.catalog import Catalog
 from farm.intake.urls import URL_MAX
 
 # No NUL, which PostgreSQL cannot store; where text is required, something beside whitespace.

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
 from api.storefronts.pixelapi.wire import param_field, webhook_field
 from api.uploads import URL_SUFFIX
-from farm.catalog import InputSpec, ModelCard
+from farm.cards import InputSpec, ModelCard
 from farm.intake.urls import URL_MAX
 
 SUMMARIES = {

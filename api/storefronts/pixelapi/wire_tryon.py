@@ -12,7 +12,7 @@ from api.storefronts.pixelapi.wire import (
     param_field,
     webhook_field,
 )
-from farm.catalog import ModelCard
+from farm.cards import ModelCard
 
 _PERSON = (
     "iVBORw0KGgoAAAANSUhEUgAAAHgAAACgBAMAAAA1J7WjAAAAGFBMVEXp6enp6Ojo6Ono6Ojo6Ofn6OhwgJtAPUQvAl"

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from farm.catalog import InputSpec
+from farm.cards import InputSpec
 from farm.errors import Rejected
 from farm.intake.pictures import PictureReader
 from tests.farm.intake import picture_parts as parts

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from farm.catalog import InputSpec
+from farm.cards import InputSpec
 from farm.errors import InvalidRequest, UnreadableImage
 from farm.intake.pictures import read_picture
 from farm.types import Picture

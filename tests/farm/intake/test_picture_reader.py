@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from farm.catalog import InputSpec
+from farm.cards import InputSpec
 from farm.errors import Overloaded, UnreadableImage
 from farm.intake.pictures import PictureReader
 from tests.farm.intake import picture_parts as parts

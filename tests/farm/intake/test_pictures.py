@@ -9,7 +9,7 @@ import time
 import pytest
 from PIL import Image, ImageCms
 
-from farm.catalog import InputSpec
+from farm.cards import InputSpec
 from farm.errors import (
     FarmError,
     InvalidRequest,
