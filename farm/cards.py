@@ -180,10 +180,11 @@ class ModelCard(Frozen):
             raise ValueError(f"{min(doubled)!r} is both a parameter and an input")
         if strangers := set(self.needs_one_of) - self.params.keys() - self.inputs.keys():
             raise ValueError(f"needs_one_of names {min(strangers)!r}, which is not there")
-        specs = (*self.params.items(), *self.inputs.items())
-        for name, spec in specs:
-            if spec.of and not self.does(spec.of):
-                raise ValueError(f"{name} is of {spec.of!r}, which the model does not do")
+        takers = {name: spec.of for name, spec in self.params.items()}
+        takers |= {name: spec.of for name, spec in self.inputs.items()}
+        for name, operation in takers.items():
+            if operation and not self.does(operation):
+                raise ValueError(f"{name} is of {operation!r}, which the model does not do")
         if self.instead and set(self.instead) != set(self.operations):
             raise ValueError("instead names a model for every operation, and for no other")
         if self.is_hosted and not self.instead:

@@ -71,12 +71,19 @@ SUBMIT_PREPARED = Prepared(
     },
 )
 CREATED_AT = text("SELECT created_at FROM jobs WHERE id = :id")
+_ANSWERED = (
+    "j.id, j.state, j.attempt, j.model, j.sold_as, j.operation, j.queue, j.priority, j.price, "
+    "j.created_at, j.warnings, j.ready"
+)
 EARLIER = text(
-    "SELECT j.id, j.state, j.attempt, j.model, j.sold_as, j.batch_size, j.operation, j.queue, "
-    "j.priority, j.price, j.created_at, j.warnings, j.ready, i.body_sha256, "
+    f"SELECT {_ANSWERED}, i.body_sha256, "
     f"i.created_at < now() - interval '{IDEMPOTENCY_HOURS} hours' AS stale "
     "FROM idempotency_keys i JOIN jobs j ON j.id = i.job_id "
     "WHERE i.account_id = :account AND i.key = :idempotency"
+)
+SAME_BATCH = text(
+    f"SELECT {_ANSWERED} FROM jobs f JOIN jobs j ON j.account_id = f.account_id "
+    "AND j.seq BETWEEN f.seq AND f.seq + f.batch_size - 1 WHERE f.id = :id ORDER BY j.seq"
 )
 FORGET = text("DELETE FROM idempotency_keys WHERE account_id = :account AND key = :idempotency")
 STANDING = text(

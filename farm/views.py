@@ -52,7 +52,7 @@ class JobView:
     processing_ms: int | None
     served_by: str | None
     warnings: tuple[str, ...]
-    freed_at: datetime | None = None
+    freed_at: datetime | None
     seq: int
     batch_id: uuid.UUID
     batch_place: int

@@ -14,7 +14,8 @@ from farm.messages import FETCH, GENERATE, INTAKE_QUEUE, Ring
 from farm.retention import sweep_orphans
 from farm.services import Services
 from farm.storage import LocalStorage
-from farm.submit import Submission, submit
+from farm.submission import Submission
+from farm.submit import submit
 from farm.types import AccountStatus, Idempotency, JobState, Picture, RemotePicture
 from tests import factories
 from tests.contracts.storage import FOREVER_S

@@ -62,6 +62,13 @@ def test_a_queued_job_as_its_owner_sees_it(services: Services) -> None:
         processing_ms=None,
         served_by=None,
         warnings=("a warning",),
+        freed_at=None,
+        seq=1,
+        batch_id=accepted.job_id,
+        batch_place=0,
+        batch_size=1,
+        sold_as="",
+        about={},
     )
     assert type(job.id) is type(job.account_id) is uuid.UUID
     assert abs(job.created_at - datetime.now(UTC)) < timedelta(minutes=5)

@@ -12,7 +12,8 @@ from api.replies import json_reply
 from api.request import FarmRequest
 from api.runtime import Runtime
 from api.storefronts.pixelapi import translate
-from farm.submit import Submission, submit
+from farm.submission import Submission
+from farm.submit import submit
 from farm.types import JobRequest, JobState
 
 Encode = Callable[[Submission, Mapping[JobState, str]], dict[str, Any]]

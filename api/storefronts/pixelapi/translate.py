@@ -26,7 +26,7 @@ from farm.errors import (
 from farm.intake.urls import FetchPolicy
 from farm.parameters import resolve, type_name
 from farm.storage import UrlSigner
-from farm.submit import Submission
+from farm.submission import Submission
 from farm.types import CREDIT_TENTHS, JobRequest, JobState
 from farm.views import JobView
 

@@ -8,7 +8,7 @@ from typing import Any
 from api.storefronts.pixelapi import translate
 from farm.errors import NotFound
 from farm.storage import UrlSigner
-from farm.submit import Submission
+from farm.submission import Submission
 from farm.types import JobRequest, JobState
 from farm.views import JobView
 

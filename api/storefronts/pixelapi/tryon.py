@@ -25,7 +25,7 @@ from farm.errors import FieldError
 from farm.intake.pictures import Read
 from farm.intake.urls import FetchPolicy
 from farm.parameters import resolve, type_name
-from farm.submit import Submission
+from farm.submission import Submission
 from farm.types import CREDIT_TENTHS, JobRequest, JobState, Picture
 from farm.views import JobView
 
