@@ -75,7 +75,7 @@ def _add_routes(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
     for dialect in DIALECTS:
         app.register_blueprint(dialect.blueprint(runtime, specs[dialect.id]))
     shapes = [(specs[dialect.id], dialect.problem) for dialect in DIALECTS]
-    app.register_blueprint(catalogue.blueprint(runtime, shapes, DIALECTS[0].id))
+    app.register_blueprint(catalogue.blueprint(runtime, DIALECTS, specs))
     app.register_blueprint(jobs.blueprint(runtime, DIALECTS, specs))
     app.register_blueprint(webhooks.blueprint(runtime, shapes))
     app.register_blueprint(outputs.blueprint(runtime))

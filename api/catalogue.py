@@ -11,13 +11,15 @@ from pydantic import BaseModel, Field
 from spectree import SpecTree
 
 from api.auth import Access, needs
+from api.dialect import Dialect
 from api.docs import Answers
 from api.replies import json_reply
 from api.request import current_request
 from api.runtime import Runtime
 from farm.cards import InputSpec, ModelCard, ParamSpec
-from farm.catalog import Catalog, Price
+from farm.catalog import Price, Storefront
 from farm.errors import NotFound
+from farm.offers import Offers
 
 FORMATS = ("jpeg", "png", "webp")
 
@@ -56,23 +58,21 @@ class ModelList(BaseModel):
 
 
 def blueprint(
-    runtime: Runtime,
-    specs: Sequence[tuple[SpecTree, type[BaseModel]]],
-    public_storefront: str,
+    runtime: Runtime, dialects: Sequence[Dialect], specs: Mapping[str, SpecTree]
 ) -> Blueprint:
     """The two paths, documented in every storefront's specification.
 
-    Args:
-        specs: each specification with the shape of its storefront's errors.
-        public_storefront: whose prices are shown to callers without a key.
+    Callers without a key are shown the first storefront's prices.
     """
     routes = Blueprint("models", __name__)
-    catalog, weights = runtime.services.catalog, runtime.settings.weights
+    services, weights = runtime.services, runtime.settings.weights
+    by_id = {dialect.id: dialect for dialect in dialects}
 
     def list_for_caller() -> dict[str, Any]:
         principal = current_request().principal
-        storefront = principal.storefront if principal else public_storefront
-        return encode_models(catalog, storefront, weights, runtime.typical.by_model())
+        dialect = by_id[principal.storefront] if principal else dialects[0]
+        shop = services.catalog.storefronts[dialect.id]
+        return encode_models(shop, services.offers, dialect, weights, runtime.typical.by_model())
 
     @needs(Access.PUBLIC)
     def list_models() -> Response:
@@ -89,7 +89,8 @@ def blueprint(
 
     tags = ["Models"]
     security: list[dict[str, list[str]]] = [{"Bearer": []}, {}]  # with a key or without
-    for spec, problem in specs:
+    for dialect in dialects:
+        spec, problem = specs[dialect.id], dialect.problem
         errors: dict[str, Any] = {f"HTTP_{status}": problem for status in (401, 403, 429, 503)}
         many = Answers(HTTP_200=ModelList, **errors)
         one = Answers(HTTP_200=Model, HTTP_404=problem, **errors)
@@ -105,19 +106,24 @@ def blueprint(
 
 
 def encode_models(
-    catalog: Catalog, storefront: str, weights: str, seconds: Mapping[str, float]
+    shop: Storefront, offers: Offers, dialect: Dialect, weights: str, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
     """Every model and operation that a storefront sells, with its prices there.
 
     Args:
+        shop: the storefront's table, ``dialect`` its words.
         weights: the setting that says where workers take weights from; ``served_by`` tells.
         seconds: what the models took here, by id, as far as that is known.
     """
-    prices = catalog.storefronts[storefront].prices
-    models = [
-        _model(card, prices[card.id], weights, seconds.get(card.id))
-        for card in catalog.offered(storefront)
-    ]
+    models = []
+    for card in offers.sold(dialect.id):
+        done = [operation for operation in card.operations if operation in shop.default_model]
+        model = _model(card, done, shop.prices[card.id], seconds.get(card.id))
+        model |= {
+            "endpoint": dialect.endpoint(card),
+            "served_by": offers.served_by(dialect.id, card, weights),
+        }
+        models.append(model)
     return {"object": "list", "data": models}
 
 
@@ -127,9 +133,15 @@ def find_model(listed: dict[str, Any], name: str) -> dict[str, Any] | None:
     return next((m for m in models if name == m["id"] or name in m["aliases"]), None)
 
 
-def _model(card: ModelCard, price: Price, weights: str, measured_s: float | None) -> dict[str, Any]:
-    limits = {name: _picture(spec) for name, spec in card.inputs.items()}
-    limits |= {name: _limit(spec) for name, spec in card.params.items() if not spec.unused}
+def _model(
+    card: ModelCard, operations: Sequence[str], price: Price, measured_s: float | None
+) -> dict[str, Any]:
+    """The card as the list has it, with the limits of these of its operations."""
+    limits: dict[str, Any] = {}
+    for operation in operations:
+        limits |= {name: _picture(spec) for name, spec in card.inputs_of(operation).items()}
+        specs = card.params_of(operation)
+        limits |= {name: _limit(spec) for name, spec in specs.items() if not spec.unused}
     model = {
         "id": card.id,
         "object": "model",
@@ -139,11 +151,9 @@ def _model(card: ModelCard, price: Price, weights: str, measured_s: float | None
         "title": card.title,
         "operation": card.operation,
         **_price(price),
-        "endpoint": card.endpoint,
         "seconds_typical": round(sum(card.typical_s) / 2 if measured_s is None else measured_s, 3),
         "seconds_range": list(card.typical_s),
         "limits": limits,
-        "served_by": card.served_by(weights),
         "aliases": list(card.aliases),
         "license": card.license,
         "non_commercial": card.non_commercial,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Protocol
 
 from flask import Blueprint
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from spectree import SpecTree
 
 from api.runtime import Runtime
+from farm.cards import ModelCard
 from farm.errors import FarmError
 from farm.storage import UrlSigner
 from farm.views import JobView
@@ -27,8 +29,9 @@ class JobRef(Protocol):
         """Raise NotFound where the id says another operation than the job's."""
 
 
-JobEncoder = Callable[[JobView, str, UrlSigner, str], Mapping[str, Any]]
-"""``encode(job, user agent, signer, public_url)``: the job object. Pure."""
+JobEncoder = Callable[[Sequence[JobView], str, UrlSigner, str], Mapping[str, Any]]
+"""``encode(jobs, user agent, signer, public_url)``: the object of a batch's jobs, of one job
+where the dialect knows no batches. Pure."""
 
 ErrorRenderer = Callable[[FarmError, str], dict[str, Any]]
 """``render(error, pricing_url)``: the JSON body of an error answer. Pure."""
@@ -44,7 +47,8 @@ class Dialect:
     ``problem`` is the shape that ``render_error`` gives, ``job_shape`` that of ``encode_job``,
     for the documentation. ``read_id`` raises NotFound for what is no id.
     ``cancel_path`` is a path of the storefront's own under which DELETE cancels; its one
-    variable, ``generation_id``, is a JobRef.
+    variable, ``generation_id``, is a JobRef. ``batched`` means that its ids are those of batches.
+    ``endpoint`` says where a model is asked for.
     """
 
     id: str
@@ -56,5 +60,7 @@ class Dialect:
     job_shape: type[BaseModel]
     encode_job: JobEncoder
     read_id: Callable[[str], JobRef]
+    endpoint: Callable[[ModelCard], str] = attrgetter("endpoint")
+    batched: bool = False
     cancel_path: str = ""
     statuses: Mapping[str, int] = field(default_factory=dict)

@@ -72,10 +72,27 @@ def status_of(code: str, dialect: Dialect) -> int:
     return dialect.statuses.get(code) or STATUS[code]
 
 
-def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:
-    """The dialect whose longest path prefix fits; the first storefront speaks for the rest."""
+def dialect_of(
+    request: FarmRequest, dialects: Sequence[Dialect], prefixes: Mapping[str, str]
+) -> Dialect:
+    """Whose words an error of this request has.
+
+    The dialect of the path, where it is one storefront's own (the longest prefix decides); on
+    paths that storefronts share, and on those that nobody has, the caller's; the first
+    storefront speaks to those who show no key.
+
+    Args:
+        prefixes: what keys begin with, by storefront.
+    """
+    path = request.path
     fitting = [(len(p), d) for d in dialects for p in d.paths if path.startswith(p)]
-    return max(fitting, key=lambda pair: pair[0])[1] if fitting else dialects[0]
+    if fitting:
+        return max(fitting, key=lambda pair: pair[0])[1]
+    caller = request.principal
+    if caller is not None:
+        return next(d for d in dialects if d.id == caller.storefront)
+    key = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")[2]
+    return next((d for d in dialects if key.startswith(prefixes[d.id])), dialects[0])
 
 
 def error_answer(
@@ -88,13 +105,17 @@ def error_answer(
 def install(app: Flask, dialects: Sequence[Dialect], runtime: Runtime) -> None:
     """Answer every exception of the application in the contract's shape."""
     pricing_url, body_max = runtime.settings.pricing_url, runtime.settings.body_bytes_max
+    shops = runtime.services.catalog.storefronts
+    prefixes = {dialect.id: shops[dialect.id].key_prefix for dialect in dialects}
 
     def answer(error: errors.FarmError) -> Response:
-        return _render(error, current_request(), dialects, pricing_url)
+        request = current_request()
+        return _render(error, dialect_of(request, dialects, prefixes), pricing_url)
 
     def http_answer(error: HTTPException) -> Response:
         request = current_request()
-        response = _render(_translated(error, request, body_max), request, dialects, pricing_url)
+        dialect = dialect_of(request, dialects, prefixes)
+        response = _render(_translated(error, request, body_max), dialect, pricing_url)
         if response.status_code == STATUS["malformed"]:
             response.status_code = error.code or STATUS["malformed"]
         return response
@@ -142,10 +163,7 @@ def _translated(error: HTTPException, request: FarmRequest, body_max: int) -> er
     return errors.Malformed(error.description or error.name)
 
 
-def _render(
-    error: errors.FarmError, request: FarmRequest, dialects: Sequence[Dialect], pricing_url: str
-) -> Response:
-    dialect = dialect_of(request.path, dialects)
+def _render(error: errors.FarmError, dialect: Dialect, pricing_url: str) -> Response:
     status, body = error_answer(error, dialect, pricing_url)
     response = json_reply(body, status)
     if isinstance(error, errors.RateLimited):

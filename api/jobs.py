@@ -196,7 +196,7 @@ class JobDesk:
     def _renderer(self, request: FarmRequest) -> Callable[[JobView], Mapping[str, Any]]:
         encode = self._dialect(request).encode_job
         agent, signer, url = request.agent, self._runtime.signer, self._public_url
-        return lambda job: encode(job, agent, signer, url)
+        return lambda job: encode([job], agent, signer, url)
 
     def _refuser(
         self, request: FarmRequest

@@ -58,6 +58,10 @@ class Offers:
             if any(self.runner(card, each) is not None for each in asked):
                 yield narrowed(card, shop)
 
+    def default(self, storefront: str, operation: str) -> str:
+        """The id of the model that an operation means where the request names none."""
+        return self._catalog.storefronts[storefront].default_model[operation]
+
     def find(self, storefront: str, operation: str, name: str | None = None) -> Offer:
         """The model that a request means; without a name, the storefront's default.
 
@@ -65,7 +69,7 @@ class Offers:
             InvalidRequest: the storefront has no such model for this operation.
         """
         shop = self._catalog.storefronts[storefront]
-        name = shop.default_model[operation] if name is None else name
+        name = self.default(storefront, operation) if name is None else name
         known = (storefront, operation, name)
         offer = self._found.get(known) or self._look(shop, operation, name)
         if offer is None:

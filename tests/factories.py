@@ -37,14 +37,21 @@ class Customer:
     principal: Principal
 
 
-def customer(services: Services, *, plan: str = "free", extra_credits: float = 0) -> Customer:
-    """A new account on pixelapi with a key."""
+def customer(
+    services: Services,
+    *,
+    storefront: str = "pixelapi",
+    plan: str = "free",
+    extra_credits: float = 0,
+) -> Customer:
+    """A new account with a key."""
     email = f"customer{next(_numbers)}-{uuid.uuid4().hex[:8]}@example.com"
     with services.db.transaction() as connection:
         account = accounts.create_account(
             connection,
             services.catalog,
             email,
+            storefront=storefront,
             plan=plan,
             extra_tenths=round(extra_credits * 10),
         )

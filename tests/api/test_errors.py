@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 from flask import Flask
+from werkzeug.test import EnvironBuilder
 
 from api.app import create_app, runtime_of
 from api.auth import Access, needs
 from api.errors import STATUS, dialect_of, status_of
+from api.request import FarmRequest
 from api.runtime import Runtime
 from api.storefronts import DIALECTS
 from farm import errors, keys
@@ -40,8 +42,16 @@ def test_the_table_has_no_code_that_nobody_raises() -> None:
 
 
 def test_a_path_speaks_its_storefronts_dialect() -> None:
-    assert dialect_of("/v1/image/x", DIALECTS).id == "pixelapi"
-    assert dialect_of("/anything", DIALECTS) is DIALECTS[0]
+    prefixes = {dialect.id: f"{dialect.id}_" for dialect in DIALECTS}
+    for dialect in DIALECTS:
+        for path in dialect.paths:
+            asked = FarmRequest(EnvironBuilder(path).get_environ())
+            assert dialect_of(asked, DIALECTS, prefixes) is dialect
+        key = {"Authorization": f"Bearer {dialect.id}_x"}
+        shared = FarmRequest(EnvironBuilder("/v1/models", headers=key).get_environ())
+        assert dialect_of(shared, DIALECTS, prefixes) is dialect
+    nobody = FarmRequest(EnvironBuilder("/anything").get_environ())
+    assert dialect_of(nobody, DIALECTS, prefixes) is DIALECTS[0]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ from sqlalchemy import text
 
 from api.catalogue import encode_models
 from api.runtime import Runtime
+from api.storefronts import DIALECTS
 from api.typical import ASK_EVERY_S, TypicalSeconds
 from farm import views
 from farm.catalog import Catalog, Price
+from farm.offers import Offers
 from farm.services import build_services
 from tests import factories
 from tests.api.caller import Caller
@@ -132,6 +134,8 @@ def test_prices_that_depend_show_the_lowest_and_the_rule(catalog: Catalog) -> No
         prices = shop.prices | {"sdxl": price}
         sold = shop.model_copy(update={"prices": prices})
         changed = catalog.model_copy(update={"storefronts": {"pixelapi": sold}})
-        model = encode_models(changed, "pixelapi", "hub", {})["data"][0]
+        model = encode_models(
+            changed.storefronts["pixelapi"], Offers(changed), DIALECTS[0], "hub", {}
+        )["data"][0]
         assert {k: v for k, v in model.items() if k.startswith("credits")} == shown
         assert model["served_by"] == "sdxl"

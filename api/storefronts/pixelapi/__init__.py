@@ -12,7 +12,15 @@ from api.storefronts.pixelapi.wire import Generation, Problem
 DIALECT = Dialect(
     id=STOREFRONT,
     title="PixelAPI",
-    paths=("/v1/", "/outputs/"),
+    paths=(
+        "/v1/image/",
+        "/v1/audio/",
+        "/v1/video/",
+        "/v1/virtual-tryon",
+        "/v1/account/balance",
+        "/v1/account/usage",
+        "/outputs/",
+    ),
     blueprint=blueprint,
     render_error=render_error,
     problem=Problem,

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from api.callback import FIELD as WEBHOOK
+from api.callback import decode_webhook
 from api.forms import Fields, Upload
-from api.storefronts.pixelapi.callback import FIELD as WEBHOOK
-from api.storefronts.pixelapi.callback import decode_webhook
-from api.storefronts.pixelapi.strangers import not_known
+from api.strangers import not_known
 from api.uploads import URL_SUFFIX
 from farm.cards import InputSpec, ModelCard, ParamSpec
 from farm.errors import FieldError, InvalidRequest

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 from flask import Blueprint, Response
 from pydantic import BaseModel
 from spectree import SpecTree
 
+from api.accept import accept, accepted_reply
 from api.auth import Access, needs
 from api.bodies import read_object
 from api.docs import Answers
+from api.param_shapes import SubmitHeaders
 from api.replies import json_reply
 from api.request import current_request
 from api.runtime import Runtime
 from api.storefronts.pixelapi import translate, translate_media, wire, wire_media
-from api.storefronts.pixelapi.accept import accept
 from api.storefronts.pixelapi.ids import GenerationId
 from farm import views
 from farm.views import JobView
@@ -57,24 +57,26 @@ def add_media(routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: s
 def _add_submit(
     routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: str, medium: _Medium
 ) -> None:
-    catalog, bytes_max = runtime.services.catalog, runtime.settings.body_bytes_max
+    services, bytes_max = runtime.services, runtime.settings.body_bytes_max
     operation = medium.operation
 
     def generate() -> Response:
         request = current_request()
         body = read_object(request, bytes_max)
-        job = translate.decode_generate(body, catalog, storefront, runtime.fetch_policy, operation)
-        encode = partial(
-            translate_media.encode_submission,
-            job=job,
-            estimated_s=runtime.typical.estimate(catalog.models[job.model]),
+        job = translate.decode_generate(
+            body, services.offers, storefront, runtime.fetch_policy, operation
         )
-        return accept(runtime, request, job, lambda: body, encode)
+        made = accept(runtime, request, job, lambda: body)
+        words = translate.statuses_for(request.agent)
+        estimated_s = runtime.typical.estimate(services.catalog.models[job.model])
+        return accepted_reply(
+            translate_media.encode_submission(made, words, job, estimated_s), made
+        )
 
     generate.__doc__ = medium.text
     documented = spec.validate(
-        json=wire.generate_request(catalog, storefront, operation),
-        headers=wire.SubmitHeaders,
+        json=wire.generate_request(services.offers, storefront, operation),
+        headers=SubmitHeaders,
         resp=Answers(HTTP_200=medium.answer, **wire.SUBMIT_ERRORS),
         tags=[operation.title()],
         skip_validation=True,

@@ -6,14 +6,15 @@ from flask import Blueprint, Response
 from flask.sansio.blueprints import BlueprintSetupState
 from spectree import SpecTree
 
+from api.accept import accept, accepted_reply
 from api.auth import Access, needs
 from api.bodies import read_object
 from api.docs import Answers
+from api.param_shapes import SubmitHeaders
 from api.replies import json_reply
 from api.request import current_request
 from api.runtime import Runtime
 from api.storefronts.pixelapi import translate, wire
-from api.storefronts.pixelapi.accept import accept
 from api.storefronts.pixelapi.edit_routes import add_edits
 from api.storefronts.pixelapi.ids import GenerationId, GenerationIdConverter
 from api.storefronts.pixelapi.media_routes import add_media
@@ -43,12 +44,12 @@ def _add_images(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:
     services, signer = runtime.services, runtime.signer
     bytes_max = runtime.settings.body_bytes_max
     public_url = runtime.settings.public_url.rstrip("/")
-    generate_request = wire.generate_request(services.catalog, STOREFRONT)
+    generate_request = wire.generate_request(services.offers, STOREFRONT)
 
     @routes.post("/v1/image/generate")
     @spec.validate(
         json=generate_request,
-        headers=wire.SubmitHeaders,
+        headers=SubmitHeaders,
         resp=Answers(HTTP_200=wire.Submitted, **wire.SUBMIT_ERRORS),
         tags=["Images"],
         skip_validation=True,
@@ -61,8 +62,10 @@ def _add_images(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:
         """
         request = current_request()
         body = read_object(request, bytes_max)
-        job = translate.decode_generate(body, services.catalog, STOREFRONT, runtime.fetch_policy)
-        return accept(runtime, request, job, lambda: body)
+        job = translate.decode_generate(body, services.offers, STOREFRONT, runtime.fetch_policy)
+        made = accept(runtime, request, job, lambda: body)
+        words = translate.statuses_for(request.agent)
+        return accepted_reply(translate.encode_submission(made, words), made)
 
     @routes.get("/v1/image/<generation:generation_id>")
     @routes.get("/v1/image/upscale/<generation:generation_id>", endpoint="upscale_status")
@@ -79,7 +82,7 @@ def _add_images(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:
         job = views.get_job(services.db, request.caller().account_id, generation_id.job_id)
         generation_id.check(job.operation)
         job = runtime.outlooks.placed(job)
-        return json_reply(translate.encode_job_for(job, request.agent, signer, public_url))
+        return json_reply(translate.encode_job_for([job], request.agent, signer, public_url))
 
 
 def _add_account(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api.storefronts.pixelapi.callback import FIELD as WEBHOOK
-from api.storefronts.pixelapi.callback import Problems, decode_webhook
+from api.callback import FIELD as WEBHOOK
+from api.callback import Problems, decode_webhook
 from api.storefronts.pixelapi.ids import encode_id
-from api.storefronts.pixelapi.strangers import not_known
 from api.storefronts.pixelapi.tryon_errors import TryOnRefused
+from api.strangers import not_known
+from api.words import credits_of, iso_time, output_url, receipt
 from farm.accounts import Account
-from farm.cards import ModelCard
-from farm.catalog import Catalog
 from farm.errors import (
     FarmError,
     FieldError,
@@ -24,10 +22,11 @@ from farm.errors import (
     UnreadableImage,
 )
 from farm.intake.urls import FetchPolicy
+from farm.offers import Offers
 from farm.parameters import resolve, type_name
 from farm.storage import UrlSigner
 from farm.submission import Submission
-from farm.types import CREDIT_TENTHS, JobRequest, JobState
+from farm.types import JobRequest, JobState
 from farm.views import JobView
 
 _BY_MODEL = ("generate", "audio", "video")
@@ -63,7 +62,7 @@ def statuses_for(user_agent: str) -> Mapping[JobState, str]:
 
 def decode_generate(
     body: Mapping[str, Any],
-    catalog: Catalog,
+    offers: Offers,
     storefront: str,
     policy: FetchPolicy,
     operation: str = "generate",
@@ -74,33 +73,25 @@ def decode_generate(
     Raises:
         InvalidRequest: naming every field that is missing, of the wrong type or out of range.
     """
-    card = _card(body.get("model"), catalog, storefront, operation)
+    name = body.get("model")
+    if name is not None and not isinstance(name, str):
+        raise InvalidRequest([FieldError("model", f"must be text, not {type_name(name)}.")])
+    offer = offers.find(storefront, operation, name)
+    card = offer.card
+    known = card.params_of(operation)
     problems = Problems()
     webhook_url: str | None = None
     params: Mapping[str, Any] = {}
     warnings: tuple[str, ...] = ()
     with problems.gathered():
-        params, warnings = resolve(card, {n: body[n] for n in card.params if n in body})
+        params, warnings = resolve(card, {n: body[n] for n in known if n in body}, operation)
     with problems.gathered():
         webhook_url = decode_webhook(body.get(WEBHOOK), policy)
     problems.check()
-    warnings += not_known(body, ("model", *card.params, WEBHOOK))
-    return JobRequest(card.id, card.operation, params, warnings, webhook_url=webhook_url)
-
-
-def _card(name: Any, catalog: Catalog, storefront: str, operation: str) -> ModelCard:
-    if name is None:
-        name = catalog.storefronts[storefront].default_model[operation]
-    elif not isinstance(name, str):
-        raise InvalidRequest([FieldError("model", f"must be text, not {type_name(name)}.")])
-    card = catalog.card(name)
-    prices = catalog.storefronts[storefront].prices
-    if card is None or card.operation != operation or card.id not in prices:
-        sold = ", ".join(c.id for c in catalog.offered(storefront, operation))
-        raise InvalidRequest(
-            [FieldError("model", f"{name[:64]!r} is not a model here. Choose one of {sold}.")]
-        )
-    return card
+    warnings += not_known(body, ("model", *known, WEBHOOK))
+    return JobRequest(
+        card.id, operation, params, warnings, webhook_url=webhook_url, sold_as=offer.sold_as
+    )
 
 
 def encode_submission(submission: Submission, words: Mapping[JobState, str]) -> dict[str, Any]:
@@ -109,7 +100,7 @@ def encode_submission(submission: Submission, words: Mapping[JobState, str]) -> 
         "generation_id": encode_id(submission.operation, submission.job_id),
         "status": words[submission.state],
         **_kind(submission.model, submission.operation),
-        "credits_used": _credits(submission.price_tenths),
+        "credits_used": credits_of(submission.price_tenths),
     }
     if submission.warnings:
         answer["warnings"] = list(submission.warnings)
@@ -125,18 +116,18 @@ def encode_job(
         "id": job_id,
         "generation_id": job_id,
         "status": words[job.state],
-        "output_url": _output_url(job, signer, public_url),
-        **_kind(job.model, job.operation),
-        "credits_used": _credits(job.credits_tenths),
-        "created_at": _time(job.created_at),
+        "output_url": output_url(job, signer, public_url),
+        **_kind(job.sold_model, job.operation),
+        "credits_used": credits_of(job.credits_tenths),
+        "created_at": iso_time(job.created_at),
         "attempts": job.attempt,
-        "receipt": _receipt(job),
+        "receipt": receipt(job),
     }
     seed = job.facts.get("seed", job.params.get("seed"))
     if seed is not None:
         answer["seed"] = seed
     if job.finished_at is not None:
-        answer["completed_at"] = _time(job.finished_at)
+        answer["completed_at"] = iso_time(job.finished_at)
     if job.processing_ms is not None:
         answer["processing_ms"] = job.processing_ms
     if job.served_by is not None:
@@ -144,9 +135,9 @@ def encode_job(
     if job.place is not None:
         answer |= job.place.told()
     if job.state is JobState.CANCELLED and job.finished_at is not None:
-        answer["cancel_requested_at"] = _time(job.finished_at)
+        answer["cancel_requested_at"] = iso_time(job.finished_at)
         if job.freed_at is not None:
-            answer["worker_freed_at"] = _time(job.freed_at)
+            answer["worker_freed_at"] = iso_time(job.freed_at)
     if job.steps:
         answer["progress"] = {"step": job.step, "steps": job.steps}
     if job.state in _REASONS:
@@ -156,8 +147,11 @@ def encode_job(
     return answer
 
 
-def encode_job_for(job: JobView, agent: str, signer: UrlSigner, public_url: str) -> dict[str, Any]:
+def encode_job_for(
+    jobs: Sequence[JobView], agent: str, signer: UrlSigner, public_url: str
+) -> dict[str, Any]:
     """The status object in the words that a client of this User-Agent knows."""
+    [job] = jobs
     return encode_job(job, statuses_for(agent), signer, public_url)
 
 
@@ -179,7 +173,7 @@ def encode_usage(
 def encode_balance(account: Account) -> dict[str, Any]:
     """What can be spent now."""
     return {
-        "credits_remaining": _credits(account.available_tenths),
+        "credits_remaining": credits_of(account.available_tenths),
         "plan": account.plan,
         "email": account.email,
     }
@@ -224,29 +218,3 @@ def _whole(text: str | None, name: str, default: int, most: int, problems: list[
 
 def _kind(model: str, operation: str) -> dict[str, str]:
     return {"model": model} if operation in _BY_MODEL else {"operation": operation}
-
-
-def _output_url(job: JobView, signer: UrlSigner, public_url: str) -> str | None:
-    if job.state is not JobState.SUCCEEDED or not job.output_path or not job.output_expires_at:
-        return None
-    query = signer.sign(job.output_path, job.output_expires_at)
-    return f"{public_url}/outputs/{job.output_path}?{query}"
-
-
-def _receipt(job: JobView) -> dict[str, Any]:
-    charged = job.price_tenths if job.state is JobState.SUCCEEDED else 0
-    returned = job.price_tenths if job.state.is_terminal and not charged else 0
-    return {
-        "held": _credits(job.price_tenths),
-        "charged": _credits(charged),
-        "returned": _credits(returned),
-        "price_rule": job.price_rule,
-    }
-
-
-def _credits(tenths: int) -> float:
-    return tenths / CREDIT_TENTHS
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api.storefronts.pixelapi.callback import FIELD as WEBHOOK
-from api.storefronts.pixelapi.callback import Problems, decode_webhook
-from api.storefronts.pixelapi.strangers import not_known
+from api.callback import FIELD as WEBHOOK
+from api.callback import Problems, decode_webhook
 from api.storefronts.pixelapi.translate import encode_submission
 from api.storefronts.pixelapi.tryon_errors import (
     ImageTooSmall,
@@ -20,6 +19,7 @@ from api.storefronts.pixelapi.tryon_errors import (
     InvalidImage,
     WrongAspectRatio,
 )
+from api.strangers import not_known
 from farm.cards import ModelCard
 from farm.errors import FieldError
 from farm.intake.pictures import Read

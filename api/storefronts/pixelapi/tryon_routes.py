@@ -8,14 +8,15 @@ from contextlib import ExitStack
 from flask import Blueprint, Response
 from spectree import SpecTree
 
+from api.accept import accept, accepted_reply
 from api.auth import Access, needs
 from api.bodies import finish_reading, parse_object, put_aside
 from api.docs import Answers
+from api.param_shapes import SubmitHeaders
 from api.replies import json_reply
 from api.request import current_request
 from api.runtime import Runtime
 from api.storefronts.pixelapi import tryon, wire, wire_tryon
-from api.storefronts.pixelapi.accept import accept
 from api.storefronts.pixelapi.ids import GenerationId
 from api.storefronts.pixelapi.media_routes import find_job
 from api.storefronts.pixelapi.translate import statuses_for
@@ -40,7 +41,7 @@ def add_tryon(routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: s
     @routes.post(card.endpoint)
     @spec.validate(
         json=wire_tryon.tryon_request(card),
-        headers=wire.SubmitHeaders,
+        headers=SubmitHeaders,
         resp=Answers(HTTP_200=wire_tryon.TryOnSubmitted, **wire_tryon.TRYON_ERRORS),
         tags=["Try-on"],
         skip_validation=True,
@@ -66,7 +67,8 @@ def add_tryon(routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: s
                 # Elsewhere less is allowed, and so less waited for.
                 finish_reading(request, 2 * bytes_max, time.monotonic() + _LEFTOVER_S)
                 raise
-            return accept(runtime, request, job, asked.fingerprint, tryon.encode_tryon)
+            made = accept(runtime, request, job, asked.fingerprint)
+            return accepted_reply(tryon.encode_tryon(made, statuses_for(request.agent)), made)
 
     @routes.get(f"{card.endpoint}/jobs/<generation:job_id>")
     @spec.validate(

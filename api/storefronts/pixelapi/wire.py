@@ -10,18 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
 
-from farm.cards import ModelCard, ParamSpec
-from farm.catalog import Catalog
-from farm.intake.urls import URL_MAX
-
-# No NUL, which PostgreSQL cannot store; where text is required, something beside whitespace.
-_NO_NUL = r"^[^\x00]*$"
-_SEEN = r"[^\s\x00\x1c-\x1f]"
-_NOT_BLANK = rf"^[^\x00]*{_SEEN}[^\x00]*$"
+from api.param_shapes import param_field, webhook_field
+from farm.cards import ModelCard
+from farm.offers import Offers
 
 _THINGS = {"generate": "image", "audio": "audio", "video": "video"}
 """What each operation that has a choice of models makes."""
@@ -39,85 +34,35 @@ _EXAMPLES: Mapping[str, dict[str, Any]] = {
 
 
 def generate_request(
-    catalog: Catalog, storefront: str, operation: str = "generate"
+    offers: Offers, storefront: str, operation: str = "generate"
 ) -> type[BaseModel]:
     """The body of ``POST /v1/image/generate``, or of another operation's that has a choice of
     models: one variant for each model sold."""
-    default = catalog.storefronts[storefront].default_model[operation]
-    cards = list(catalog.offered(storefront, operation))
+    default = offers.default(storefront, operation)
+    cards = list(offers.sold(storefront, operation))
     thing = _THINGS[operation]
-    variants = [_variant(card, thing, is_default=card.id == default) for card in cards]
+    variants = [_variant(card, operation, is_default=card.id == default) for card in cards]
     union: Any = reduce(or_, variants)
     config = ConfigDict(json_schema_extra={"examples": [_EXAMPLES[operation]]})
     body = {"__doc__": f"The {thing} to generate.", "model_config": config}
     return type(f"Generate{thing.title()}", (RootModel[union],), body)
 
 
-def _variant(card: ModelCard, thing: str, *, is_default: bool) -> type[BaseModel]:
+def _variant(card: ModelCard, operation: str, *, is_default: bool) -> type[BaseModel]:
     names: Any = Literal.__getitem__((card.id, *card.aliases))
     model: Any = (names | None, None) if is_default else (names, ...)
-    fields = {name: param_field(card, name, spec) for name, spec in card.params.items()}
+    fields = {
+        name: param_field(card, name, spec) for name, spec in card.params_of(operation).items()
+    }
     made: type[BaseModel] = create_model(
         f"Generate.{card.id}",
         __config__=ConfigDict(title=card.title, extra="ignore"),
-        __doc__=f"{thing.capitalize()} by {card.title}.",
+        __doc__=f"{_THINGS[operation].capitalize()} by {card.title}.",
         model=model,
         **fields,
         webhook_url=webhook_field(),
     )
     return made
-
-
-def param_field(card: ModelCard, name: str, spec: ParamSpec, *, nullable: bool = True) -> Any:
-    """A parameter as pydantic has fields. A form knows no null: not ``nullable`` there."""
-    note = f"Accepted and not used by {card.id}." if spec.unused else None
-    if spec.drawn:
-        note = "Drawn by the farm where absent."
-    if spec.kind == "choice":
-        bounds: dict[str, Any] = {}
-        kind: Any = Literal.__getitem__(spec.choices)
-    elif spec.kind == "text":
-        bounds = {"max_length": int(spec.max), "pattern": _NO_NUL}
-        if spec.min:
-            bounds |= {"min_length": int(spec.min), "pattern": _at_least(int(spec.min))}
-        kind = str
-    else:
-        kind = int if spec.kind == "integer" else float
-        bounds = {"ge": kind(spec.min), "le": kind(spec.max)}
-    checked = Annotated[kind, Field(**bounds)]
-    if spec.required:
-        return (checked, Field(description=note))
-    kind = checked | None if nullable else checked
-    return (kind, Field(default=spec.default, description=note))
-
-
-def webhook_field(*, nullable: bool = True) -> Any:
-    """``webhook_url`` as pydantic has fields. A form knows no null: not ``nullable`` there."""
-    url: Any = Annotated[
-        str, Field(min_length=1, max_length=URL_MAX, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\\]+$")
-    ]
-    note = "An https URL that is told once, signed, when the job has ended (plans pro and scale)."
-    return (url | None if nullable else url, Field(default=None, description=note))
-
-
-def _at_least(length: int) -> str:
-    """Text of so many characters, the whitespace around it not counted."""
-    if length <= 1:
-        return _NOT_BLANK
-    return rf"^[^\x00]*{_SEEN}[^\x00]{{{length - 2},}}{_SEEN}[^\x00]*$"
-
-
-class SubmitHeaders(BaseModel):
-    """Headers of every call that creates a job."""
-
-    idempotency_key: str | None = Field(
-        default=None,
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        pattern=r"^[ -~]+$",
-        description="The same key and body within 24 hours give the first answer again.",
-    )
 
 
 class UsageQuery(BaseModel):

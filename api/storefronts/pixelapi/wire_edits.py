@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
-from api.storefronts.pixelapi.wire import param_field, webhook_field
+from api.param_shapes import param_field, webhook_field
 from api.uploads import URL_SUFFIX
 from farm.cards import InputSpec, ModelCard
 from farm.intake.urls import URL_MAX

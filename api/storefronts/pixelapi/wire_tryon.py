@@ -6,12 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
 
-from api.storefronts.pixelapi.wire import (
-    SUBMIT_ERRORS,
-    Problem,
-    param_field,
-    webhook_field,
-)
+from api.param_shapes import param_field, webhook_field
+from api.storefronts.pixelapi.wire import SUBMIT_ERRORS, Problem
 from farm.cards import ModelCard
 
 _PERSON = (
