@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from tests.clients.conftest import RunningFarm
 from tests.clients.pictures import Pictures
 from tests.clients.test_documented_media import AUDIO, FILM, assert_plays, finished
 from tests.clients.tools import TOOLS
+from tests.programs import program
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("clients")]
 
@@ -44,22 +43,12 @@ for (const each of document.querySelectorAll("audio, video")) {{
 </script>"""
 
 
-def _installed(name: str, package: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        reason = f"{name} is not installed: apt-get install {package}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
-
-
 @pytest.fixture
 def browser() -> Iterator[webdriver.Chrome]:
     """Chromium without a window, with a profile of its own."""
     options = Options()
-    options.binary_location = _installed("chromium", "chromium")
-    driver = _installed("chromedriver", "chromium-driver")
+    options.binary_location = program("chromium", "chromium")
+    driver = program("chromedriver", "chromium-driver")
     with tempfile.TemporaryDirectory(prefix="farm-browser-") as profile:
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)

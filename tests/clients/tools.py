@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import mimetypes
-import os
-import shutil
 import subprocess
 import urllib.request
 import uuid
@@ -13,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import pytest
 import requests
+
+from tests.programs import program
 
 TIMEOUT_S = 60
 NODE_CLIENT = Path(__file__).with_name("client.mjs")
@@ -38,17 +37,6 @@ class Tool(Protocol):
 
     def download(self, url: str, to: Path) -> None:
         """Save what a signed URL leads to; it needs no key."""
-
-
-def program(name: str, package: str) -> str:
-    """Where a program is; where it is not, the test fails in CI and is skipped at home."""
-    found = shutil.which(name)
-    if found is None:
-        reason = f"{name} is not installed: apt-get install {package}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 def _ran(*command: str | Path) -> bytes:

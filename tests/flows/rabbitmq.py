@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pytest
 
 from tests.processes import Process, free_port, is_alive, running, wait_until
+from tests.programs import program
 
 # Debian's own command in /usr/sbin changes to the user `rabbitmq` and its folders.
 _SERVERS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/sbin/rabbitmq-server")
 
 
-def server_command(*, required: bool) -> str:
-    """The server's command; where there is none the test fails if ``required``, else is skipped."""
-    found = next((path for path in _SERVERS if os.access(path, os.X_OK)), None)
-    found = found or shutil.which("rabbitmq-server")
-    if found is None:
-        reason = "rabbitmq-server is not installed: apt-get install rabbitmq-server"
-        if required:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+def server_command() -> str:
+    """The server's command; where there is none the test fails in CI and is skipped at home."""
+    return program("rabbitmq-server", "rabbitmq-server", *_SERVERS)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +32,7 @@ from tests.farm.intake.hostile_urls import (
     RESOLVED_INSIDE,
     at_port,
 )
+from tests.programs import self_signed
 
 PUBLIC = "93.184.215.14"
 OTHER = "93.184.215.15"
@@ -316,19 +315,8 @@ def test_the_policy_is_what_the_settings_say(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for shop.example and 93.184.215.14, with its key."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("openssl is not installed: no certificate can be made")
     path = tmp_path_factory.mktemp("tls") / "shop.pem"
-    names = f"subjectAltName=DNS:shop.example,IP:{PUBLIC}"
-    subprocess.run(
-        [program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-noenc", "-days", "2", "-subj", "/CN=shop.example", "-addext", names,
-         "-keyout", path, "-out", path.with_suffix(".crt")],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
-    return path
+    return self_signed(path, "DNS:shop.example", f"IP:{PUBLIC}")
 
 
 def test_tls_is_verified_against_the_name_and_not_the_address(certificate: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +24,7 @@ from tests.farm.checks import assert_books_balance, run, scalar
 from tests.farm.intake.hostile_server import HostileServer, Network, Trap
 from tests.farm.webhooks.arranging import added, ended, listed
 from tests.farm.webhooks.receiver import Receiver, pump, verify
+from tests.programs import self_signed
 
 A_DAY = timedelta(days=1)
 
@@ -207,19 +206,10 @@ def test_an_account_has_twenty_endpoints_at_most_and_known_events_only(
 
 
 def test_a_certificate_must_be_the_hosts_and_known(tmp_path: Path) -> None:
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("openssl is not installed: no certificate can be made")
-    path, public = tmp_path / "shop.pem", "93.184.215.14"
-    subprocess.run(
-        [program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-noenc", "-days", "2", "-subj", "/CN=shop.example", "-addext",
-         "subjectAltName=DNS:shop.example", "-keyout", path, "-out", path.with_suffix(".crt")],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+    certificate, public = self_signed(tmp_path / "shop.pem", "DNS:shop.example"), "93.184.215.14"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path.with_suffix(".crt"), path)
-    trusted = ssl.create_default_context(cafile=path.with_suffix(".crt"))
+    context.load_cert_chain(certificate)
+    trusted = ssl.create_default_context(cafile=certificate)
     with HostileServer(tls=context) as server:
         names = {"shop.example": [(public,)], "wrong.example": [(public,)]}
         network = Network(names, {public: server.port})
