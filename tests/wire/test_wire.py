@@ -1,10 +1,18 @@
 """Golden conversations: requests as clients send them, answers to the letter.
 
-A file is a list of steps: a request with the answer it must get, or something that happens to
-the saved job (``claim``, ``succeed``, ``fail``, ``cancel``, ``refuse``) or to the account
-(``block``). ``{key}``, ``{email}`` and saved names stand for values; ``<id>``, ``<up-id>`` and
-the like, ``<time>``, ``<url>``, ``<text>``, ``<seconds>`` and ``<number>`` for anything of that
-kind. A name that ends in ``?`` may be missing: a job's place is looked up a few times a second.
+Each storefront has a folder, and a customer is made on the storefront of its folder. A file is
+a list of steps: a request with the answer it must get, or something that happens (``do``) to a
+job (``claim``, ``succeed``, ``fail``, ``cancel``, ``refuse``) or to the account (``block``).
+The job is that of the id saved as ``job``, or as the step's own ``job`` says; of a batch the
+first one, or the one that ``nth`` says, from 0. What happens ``meanwhile`` happens to the jobs
+that the request makes, before it is answered.
+
+``{key}``, ``{email}`` and saved names stand for values; ``save`` names fields of the answer,
+with dots into its objects and lists (``data.0.id``). ``<id>``, ``<time>``, ``<url>``, ``<text>``,
+``<seconds>``, ``<number>`` and ``<integer>`` stand for anything of that kind, as do the words of
+the folder's ``kinds.json``: patterns in which ``{uuid}`` and ``{hex}`` are an id with and without
+hyphens. A name that ends in ``?`` may be missing: a job's place is looked up a few times a
+second. ``settings`` are the farm's, where they matter.
 
 A ``form`` is a list of parts: a name with a text, or with a file, which is a ``picture`` or
 ``mask`` of a size in pixels, a ``text``, or a number of ``bytes``.
@@ -15,6 +23,9 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,41 +33,51 @@ import pytest
 from flask import Flask
 
 from api.app import create_app, runtime_of
-from farm import accounts, inputs, settle
+from api.storefronts import DIALECTS
+from farm import accounts, inputs, settle, views
 from farm.config import Settings
-from farm.services import Services
+from farm.events import JobEvent
 from farm.types import AccountStatus, Claim
 from tests import factories
 from tests.api.caller import Part, form_body
 from tests.api.pictures import mask, picture
 from tests.factories import Customer
+from tests.processes import wait_until
 
-_NO_JOB = "00000000-0000-0000-0000-000000000000"
-FILES = sorted(Path(__file__).parent.glob("*/*.json"))
-_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
+KINDS_FILE = "kinds.json"
+FILES = sorted(p for p in Path(__file__).parent.glob("*/*.json") if p.name != KINDS_FILE)
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
+HEX = r"[0-9a-f]{12}4[0-9a-f]{19}"
 KINDS = {
-    "<id>": _ID,
-    "<bg-rm-id>": f"bg-rm-{_ID}",
-    "<bg-rp-id>": f"bg-rp-{_ID}",
-    "<face-id>": f"face-{_ID}",
-    "<obj-rm-id>": f"obj-rm-{_ID}",
-    "<up-id>": f"up-{_ID}",
+    "<id>": UUID,
     "<time>": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
-    "<url>": r"https://farm\.example/outputs/[a-z]+/\d{4}/\d\d/\d\d/[\w-]+\.\w+\?exp=\d+&sig=[\w-]+",
+    "<url>": r"https://farm\.example/outputs/[a-z0-9]+/\d{4}/\d\d/\d\d/[\w-]+\.\w+"
+    r"\?exp=\d+&sig=[\w-]+",
     "<text>": r".{10,}",
     "<seconds>": r"[1-9]\d*",
 }
+TYPES = {"<number>": float, "<integer>": int}
+READ_ID = {dialect.id: dialect.read_id for dialect in DIALECTS}
+PATIENCE_S = 20.0
+
+
+def kinds_of(folder: Path) -> dict[str, str]:
+    """What the words of a storefront's goldens stand for."""
+    path = folder / KINDS_FILE
+    own = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return KINDS | {k: v.replace("{uuid}", UUID).replace("{hex}", HEX) for k, v in own.items()}
 
 
 class Conversation:
     """One customer going through the steps of a file."""
 
-    def __init__(self, app: Flask, services: Services, customer: Customer) -> None:
+    def __init__(self, app: Flask, customer: Customer, kinds: dict[str, str]) -> None:
         self.app = app
-        self.services = services
+        self.runtime = runtime_of(app)
         self.customer = customer
+        self.kinds = kinds
         self.saved = {"key": customer.key, "email": customer.email}
-        self.claim: Claim | None = None
+        self.claims: dict[uuid.UUID, Claim] = {}
 
     def exchange(self, step: dict[str, Any]) -> None:
         """Send a request and compare the answer."""
@@ -67,36 +88,77 @@ class Conversation:
             boundary = uuid.uuid4().hex
             headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
             data = form_body([_part(*part) for part in asked["form"]], boundary)
-        response = self.app.test_client().open(
-            self.filled(asked["path"]),
-            method=asked["method"],
-            headers=headers,
-            json=asked.get("json"),
-            data=data,
-        )
+        with self.happening(step.get("meanwhile", ())):
+            response = self.app.test_client().open(
+                self.filled(asked["path"]),
+                method=asked["method"],
+                headers=headers,
+                json=self.filled(asked.get("json")),
+                data=data,
+            )
         assert response.status_code == expected["status"], response.text
-        assert_matches(response.json, expected["json"], "answer")
+        assert_matches(response.json, expected["json"], "answer", self.kinds)
         for name, value in expected["headers"].items():
-            assert_matches(response.headers.get(name), value, name)
-        for name, field in step.get("save", {}).items():
-            self.saved[name] = response.json[field]
+            assert_matches(response.headers.get(name), value, name, self.kinds)
+        for name, where in step.get("save", {}).items():
+            self.saved[name] = str(field_of(response.json, where))
 
-    def happen(self, what: str) -> None:
+    @contextmanager
+    def happening(self, steps: Sequence[dict[str, Any]]) -> Iterator[None]:
+        """What happens to the jobs that a request makes, while it waits for them."""
+        if not steps:
+            yield
+            return
+        before = len(self.newest())
+        with ThreadPoolExecutor(1) as beside:
+            happened = beside.submit(self.happen_to_new, before, steps)
+            yield
+            happened.result()
+
+    def happen_to_new(self, before: int, steps: Sequence[dict[str, Any]]) -> None:
+        """Wait for the jobs of the request that is being answered; then each step."""
+        wait_until(lambda: len(self.newest()) > before, PATIENCE_S, "no job was made")
+        batch_id = self.newest()[0].batch_id
+        for step in steps:
+            self.happen(step["do"], self.job_id(batch_id, step.get("nth", 0)))
+
+    def newest(self) -> list[views.JobView]:
+        """The customer's jobs."""
+        return views.newest_jobs(self.runtime.services.db, self.customer.account_id, limit=100)
+
+    def job_id(self, batch_id: uuid.UUID, nth: int) -> uuid.UUID:
+        """One job of a batch."""
+        found = views.get_batch(self.runtime.services.db, self.customer.account_id, batch_id)
+        return found[nth].id
+
+    def act(self, step: dict[str, Any]) -> None:
         """Something that a client does not do."""
-        job_id = uuid.UUID(self.saved.get("job", _NO_JOB)[-36:])
+        services = self.runtime.services
+        if step["do"] == "block":
+            with services.db.transaction() as connection:
+                accounts.set_status(connection, self.customer.account_id, AccountStatus.BLOCKED)
+            return
+        text = self.saved[step.get("job", "job")]
+        batch_id = READ_ID[self.customer.principal.storefront](text).job_id
+        self.happen(step["do"], self.job_id(batch_id, step.get("nth", 0)))
+
+    def happen(self, what: str, job_id: uuid.UUID) -> None:
+        """Something that happens to a job; those who wait for it hear of its end."""
+        services = self.runtime.services
         if what == "claim":
-            self.claim = factories.claimed(self.services, job_id)
-        elif what == "cancel":
-            settle.cancel(self.services.db, self.customer.account_id, job_id)
+            self.claims[job_id] = factories.claimed(services, job_id)
+            return
+        if what == "cancel":
+            settle.cancel(services.db, self.customer.account_id, job_id)
         elif what == "refuse":
             sentence = "The URL in image_url could not be fetched."
-            assert inputs.refuse(self.services.db, job_id, "input_unavailable", sentence)
-        elif what == "block":
-            with self.services.db.transaction() as connection:
-                accounts.set_status(connection, self.customer.account_id, AccountStatus.BLOCKED)
+            assert inputs.refuse(services.db, job_id, "input_unavailable", sentence)
         else:
-            assert self.claim is not None
-            {"succeed": factories.succeed, "fail": factories.fail}[what](self.services, self.claim)
+            {"succeed": factories.succeed, "fail": factories.fail}[what](
+                services, self.claims[job_id]
+            )
+        state = views.find_job(services.db, job_id).state
+        self.runtime.announcer.tell(JobEvent(job_id, state, 1))
 
     def filled(self, value: Any) -> Any:
         """The value with the names in braces replaced."""
@@ -108,6 +170,13 @@ class Conversation:
             for name, text in self.saved.items():
                 value = value.replace(f"{{{name}}}", text)
         return value
+
+
+def field_of(answer: Any, where: str) -> Any:
+    """The field of an answer that a path with dots leads to."""
+    for part in where.split("."):
+        answer = answer[int(part)] if isinstance(answer, list) else answer[part]
+    return answer
 
 
 def _part(name: str, value: str | dict[str, Any]) -> Part:
@@ -123,7 +192,7 @@ def _part(name: str, value: str | dict[str, Any]) -> Part:
     return (name, data, f"{name}.png")
 
 
-def assert_matches(got: Any, expected: Any, where: str) -> None:
+def assert_matches(got: Any, expected: Any, where: str, kinds: dict[str, str]) -> None:
     """Equal, but for the words that stand for a kind of value; 3 and 3.0 differ on the wire."""
     if isinstance(expected, dict):
         assert isinstance(got, dict), where
@@ -134,17 +203,17 @@ def assert_matches(got: Any, expected: Any, where: str) -> None:
         }
         assert sorted(got) == sorted(wanted), where
         for name, inner in wanted.items():
-            assert_matches(got[name], inner, f"{where}.{name}")
+            assert_matches(got[name], inner, f"{where}.{name}", kinds)
     elif isinstance(expected, list):
         assert isinstance(got, list), where
         assert len(got) == len(expected), where
         for number, inner in enumerate(expected):
-            assert_matches(got[number], inner, f"{where}[{number}]")
-    elif expected == "<number>":
-        assert isinstance(got, float), where
-    elif isinstance(expected, str) and expected in KINDS:
+            assert_matches(got[number], inner, f"{where}[{number}]", kinds)
+    elif isinstance(expected, str) and expected in TYPES:
+        assert type(got) is TYPES[expected], where
+    elif isinstance(expected, str) and expected in kinds:
         assert isinstance(got, str), where
-        assert re.fullmatch(KINDS[expected], got), f"{where}: {got!r} is not {expected}"
+        assert re.fullmatch(kinds[expected], got), f"{where}: {got!r} is not {expected}"
     else:
         assert got == expected, where
         assert type(got) is type(expected), where
@@ -156,14 +225,16 @@ def test_conversation(path: Path, settings: Settings, tmp_path: Path) -> None:
     rules = tmp_path / "moderation.txt"
     rules.write_text("forbidden fruit\n", encoding="utf-8")
     changed = {"public_url": "https://farm.example", "moderation_file": rules}
-    app = create_app(settings.model_copy(update=changed))
+    app = create_app(settings.model_copy(update=changed | golden.get("settings", {})))
     runtime = runtime_of(app)
     try:
-        customer = factories.customer(runtime.services, plan=golden["plan"])
-        conversation = Conversation(app, runtime.services, customer)
+        customer = factories.customer(
+            runtime.services, storefront=path.parent.name, plan=golden["plan"]
+        )
+        conversation = Conversation(app, customer, kinds_of(path.parent))
         for step in golden["steps"]:
             if "do" in step:
-                conversation.happen(step["do"])
+                conversation.act(step)
             else:
                 conversation.exchange(step)
     finally:
