@@ -24,6 +24,7 @@ from sqlalchemy import Connection, text
 
 from farm.broker import PRIORITY_STEPS
 from farm.db import Database
+from farm.recent_sql import KNOWN_MODELS
 
 PLAYED_MAX = 1000
 """So many queued jobs are played forward; those behind have a place and no time."""
@@ -350,14 +351,8 @@ _MEASURED = text(
 )
 # As many will come as lately ended. One look into the index for each model.
 _LATELY = text(
-    """
-    WITH RECURSIVE known AS (
-        (SELECT model FROM jobs WHERE state = 'succeeded' ORDER BY model LIMIT 1)
-        UNION ALL
-        SELECT (SELECT model FROM jobs WHERE state = 'succeeded' AND jobs.model > known.model
-                ORDER BY model LIMIT 1)
-        FROM known WHERE known.model IS NOT NULL
-    )
+    KNOWN_MODELS
+    + """
     SELECT ended.queue, ended.priority, known.model, count(*) AS jobs,
         avg(extract(epoch FROM ended.finished_at - ended.started_at)) AS seconds
     FROM known JOIN jobs AS ended ON ended.model = known.model AND ended.state = 'succeeded'

@@ -16,6 +16,7 @@ from farm.db import Database
 from farm.errors import NotFound
 from farm.outlook import Place
 from farm.prepared import Prepared
+from farm.recent_sql import KNOWN_MODELS
 from farm.types import JobState
 
 
@@ -292,14 +293,8 @@ _OUTPUT = text(
     f"WHERE output_path = :path AND {_READABLE}"
 )
 _TYPICAL = text(
-    """
-    WITH RECURSIVE known AS (
-        (SELECT model FROM jobs WHERE state = 'succeeded' ORDER BY model LIMIT 1)
-        UNION ALL
-        SELECT (SELECT model FROM jobs WHERE state = 'succeeded' AND jobs.model > known.model
-                ORDER BY model LIMIT 1)
-        FROM known WHERE known.model IS NOT NULL
-    )
+    KNOWN_MODELS
+    + """
     SELECT known.model, percentile_cont(0.5) WITHIN GROUP (ORDER BY last.processing_ms) / 1000
         AS seconds
     FROM known CROSS JOIN LATERAL (
