@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import platform
 import re
+import shutil
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+
+import pytest
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -66,6 +70,21 @@ def device_line() -> str:
         f"{where.name}, {memory:.0f} GiB; CUDA {torch.version.cuda}; "
         f"Python {platform.python_version()}, {packages}"
     )
+
+
+@contextlib.contextmanager
+def section(title: str) -> Iterator[list[Line]]:
+    """A list for the lines of a section; they are kept at the end, if there are any."""
+    lines: list[Line] = []
+    yield lines
+    if lines:
+        keep(title, lines, device_line(), datetime.datetime.now(datetime.UTC))
+
+
+def needs_disk(folder: Path, size: int, model_id: str) -> None:
+    """Skip the test where a folder has less than ``size`` free bytes for a model's weights."""
+    if shutil.disk_usage(folder).free < size:
+        pytest.skip(f"{model_id} needs {size / 2**30:.0f} GiB of disk in {folder}")
 
 
 def keep(

@@ -111,8 +111,7 @@ def weights(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     from tests.gpu import full_size
 
     folder = tmp_path_factory.mktemp("weights")
-    if shutil.disk_usage(folder).free < (case.gib + 4) * GIB:
-        pytest.skip(f"{case.model_id} needs {case.gib + 4} GiB of disk in {folder}")
+    measure.needs_disk(folder, (case.gib + 4) * GIB, case.model_id)
     full_size.save(case.model_id, FIRST_GPU, torch.bfloat16, folder)
     torch.cuda.empty_cache()
     yield folder
@@ -122,11 +121,8 @@ def weights(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
 @pytest.fixture(scope="module")
 def found(case: Case) -> Iterator[list[Line]]:
     """The lines of this model's section, written once its tests have run."""
-    lines: list[Line] = []
-    yield lines
-    if lines:
-        now = datetime.datetime.now(datetime.UTC)
-        measure.keep(case.model_id, lines, measure.device_line(), now)
+    with measure.section(case.model_id) as lines:
+        yield lines
 
 
 @dataclass(frozen=True, slots=True)

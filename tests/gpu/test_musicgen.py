@@ -6,7 +6,6 @@ is found goes into RESULTS.md.
 
 from __future__ import annotations
 
-import datetime
 import random
 import shutil
 import statistics
@@ -66,11 +65,8 @@ class TestMusicgen(small.TestMusicgen):
 @pytest.fixture(scope="module")
 def found() -> Iterator[list[Line]]:
     """The lines of this model's section, written once its tests have run."""
-    lines: list[Line] = []
-    yield lines
-    if lines:
-        now = datetime.datetime.now(datetime.UTC)
-        measure.keep(MODEL, lines, measure.device_line(), now)
+    with measure.section(MODEL) as lines:
+        yield lines
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +75,7 @@ def full(tmp_path_factory: pytest.TempPathFactory, found: list[Line]) -> Iterato
     import torch
 
     folder = tmp_path_factory.mktemp("weights")
-    if shutil.disk_usage(folder).free < DISK_GIB * GIB:
-        pytest.skip(f"{MODEL} needs {DISK_GIB} GiB of disk in {folder}")
+    measure.needs_disk(folder, DISK_GIB * GIB, MODEL)
     musicgen.write(folder / MODEL, musicgen.FULL, "cuda")
     torch.cuda.empty_cache()
     made = making.engine(MODEL, folder)

@@ -7,7 +7,6 @@ goes into RESULTS.md.
 
 from __future__ import annotations
 
-import datetime
 import random
 import shutil
 import statistics
@@ -56,11 +55,8 @@ class TestCatvton(small.TestCatvton):
 @pytest.fixture(scope="module")
 def found() -> Iterator[list[Line]]:
     """The lines of this model's section, written once its tests have run."""
-    lines: list[Line] = []
-    yield lines
-    if lines:
-        now = datetime.datetime.now(datetime.UTC)
-        measure.keep(MODEL, lines, measure.device_line(), now)
+    with measure.section(MODEL) as lines:
+        yield lines
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +65,7 @@ def full(tmp_path_factory: pytest.TempPathFactory, found: list[Line]) -> Iterato
     import torch
 
     folder = tmp_path_factory.mktemp("weights")
-    if shutil.disk_usage(folder).free < DISK_GIB * GIB:
-        pytest.skip(f"{MODEL} needs {DISK_GIB} GiB of disk in {folder}")
+    measure.needs_disk(folder, DISK_GIB * GIB, MODEL)
     catvton.write(folder / MODEL, catvton.FULL, "cuda")
     torch.cuda.empty_cache()
     made = making.engine(MODEL, folder)

@@ -7,7 +7,6 @@ the disk (41 GB, 14 GB), and its largest job must fit into what its card promise
 
 from __future__ import annotations
 
-import datetime
 import io
 import shutil
 import time
@@ -91,11 +90,8 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture(scope="module")
 def found(case: Case) -> Iterator[list[Line]]:
     """The lines of this model's section, written once its tests have run."""
-    lines: list[Line] = []
-    yield lines
-    if lines:
-        now = datetime.datetime.now(datetime.UTC)
-        measure.keep(case.model_id, lines, measure.device_line(), now)
+    with measure.section(case.model_id) as lines:
+        yield lines
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +104,7 @@ def engine(
     from tests.gpu import full_size_video
 
     folder = tmp_path_factory.mktemp("weights")
-    if shutil.disk_usage(folder).free < (case.gb + 4) * GB:
-        pytest.skip(f"{case.model_id} needs {case.gb + 4} GB of disk in {folder}")
+    measure.needs_disk(folder, (case.gb + 4) * GB, case.model_id)
     full_size_video.save(case.model_id, FIRST_GPU, folder)
     torch.cuda.empty_cache()
     made = registry.create(case.card, str(folder))
