@@ -100,6 +100,9 @@ class Storefront(Frozen):
     def _default_plan_exists(self) -> Self:
         if self.default_plan not in self.plans:
             raise ValueError(f"default_plan {self.default_plan!r} is not in plans")
+        for name, (low, high) in self.bounds.items():
+            if low > high:
+                raise ValueError(f"bounds.{name}: {low:g} is above {high:g}")
         return self
 
 
@@ -139,6 +142,9 @@ class Catalog(Frozen):
                     raise ValueError(
                         f"{shop.id}: default model {model!r} does not do {operation!r}"
                     )
+            known = {name for model in self.models.values() for name in model.params}
+            if strangers := shop.bounds.keys() - known:
+                raise ValueError(f"{shop.id}: bounds.{min(strangers)} is no model's parameter")
         return self
 
     def card(self, name: str) -> ModelCard | None:

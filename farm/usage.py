@@ -55,7 +55,8 @@ def usage_by_day(db: Database, account_id: uuid.UUID, days: int) -> list[UsageRo
 
 _BY_DAY = text(
     """
-    SELECT (created_at AT TIME ZONE 'UTC')::date AS day, operation, model, count(*) AS jobs,
+    SELECT (created_at AT TIME ZONE 'UTC')::date AS day, operation,
+        coalesce(nullif(sold_as, ''), jobs.model) AS model, count(*) AS jobs,
         count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
         count(*) FILTER (WHERE state NOT IN ('queued', 'running', 'succeeded')) AS failed,
         coalesce(sum(price) FILTER (WHERE state = 'succeeded'), 0)::bigint AS charged
@@ -63,6 +64,6 @@ _BY_DAY = text(
     WHERE account_id = :account
       AND created_at >= (date_trunc('day', now() AT TIME ZONE 'UTC')
                          - make_interval(days => :before_today)) AT TIME ZONE 'UTC'
-    GROUP BY day, operation, model ORDER BY day DESC, operation, model
+    GROUP BY 1, 2, 3 ORDER BY 1 DESC, 2, 3
     """
 )

@@ -95,6 +95,7 @@ def _row(job: JobView) -> dict[str, Any]:
         "id": job.id,
         "state": job.state.value,
         "model": job.model,
+        "sold_as": job.sold_model,
         "operation": job.operation,
         "attempt": job.attempt,
         "credits": credits_of(job.credits_tenths),

@@ -27,7 +27,7 @@ def job_data(job: JobView, output_url: str | None) -> dict[str, Any]:
     data: dict[str, Any] = {
         "id": str(job.id),
         "status": job.state.value,
-        "model": job.model,
+        "model": job.sold_model,
         "operation": job.operation,
         "created_at": _time(job.created_at),
         "completed_at": _time(job.finished_at) if job.finished_at else None,

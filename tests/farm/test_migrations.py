@@ -216,3 +216,56 @@ def test_what_a_month_has_had_is_read_from_the_ledger_when_the_column_comes(
         return {row.id: (row.granted_in_period, row.next_plan) for row in rows}
 
     assert inspected(empty_url, after) == {who: (100_000, None), other: (0, None)}
+
+
+def test_jobs_that_are_there_get_their_numbers_and_are_batches_of_one(empty_url: str) -> None:
+    config = alembic_config(empty_url)
+    command.upgrade(config, "0005")
+    who, other, idle = (uuid.uuid4() for _ in range(3))
+    made = [(who, 3), (other, 1), (who, 1), (who, 2)]
+
+    def before(connection: Connection) -> None:
+        # Of these jobs only their order matters: the guards of states and money stay out.
+        connection.execute(text("SET session_replication_role = replica"))
+        for account in (who, other, idle):
+            connection.execute(
+                text(
+                    "INSERT INTO accounts (id, email, storefront, plan, period_end)"
+                    " VALUES (:id, :id || '@example.com', 'pixelapi', 'free', now())"
+                ),
+                {"id": account},
+            )
+        for account, day in made:
+            connection.execute(
+                text(
+                    "INSERT INTO jobs (id, account_id, storefront, model, operation, queue,"
+                    " priority, params, price, price_rule, created_at) VALUES"
+                    " (gen_random_uuid(), :id, 'pixelapi', 'sdxl', 'generate', 'gpu.sdxl', 0,"
+                    " '{}', 30, '', make_date(2026, 1, :day))"
+                ),
+                {"id": account, "day": day},
+            )
+        connection.commit()
+
+    inspected(empty_url, before)
+    command.upgrade(config, "head")
+
+    def after(connection: Connection) -> tuple[list[Any], dict[Any, Any]]:
+        jobs = connection.execute(
+            text(
+                "SELECT account_id, extract(day FROM created_at)::int AS day, seq,"
+                " batch_id = id AS alone, batch_size, sold_as FROM jobs"
+            )
+        )
+        counts = connection.execute(text("SELECT id, jobs_made FROM accounts"))
+        return list(jobs), {row.id: row.jobs_made for row in counts}
+
+    jobs, counts = inspected(empty_url, after)
+    assert {(job.account_id, job.day): job.seq for job in jobs} == {
+        (who, 1): 1,
+        (who, 2): 2,
+        (who, 3): 3,
+        (other, 1): 1,
+    }
+    assert all((job.alone, job.batch_size, job.sold_as) == (True, 1, "") for job in jobs)
+    assert counts == {who: 3, other: 1, idle: 0}

@@ -73,3 +73,22 @@ def test_a_longer_clip_is_never_cheaper(one: float, other: float) -> None:
         for seconds in sorted((one, other))
     ]
     assert prices == sorted(prices)
+
+
+@pytest.mark.parametrize(
+    ("storefront", "words", "tenths", "rule"),
+    [
+        ("pixola", {"quality": "hd"}, 20, "flux-schnell: 1 x 2 for quality hd"),
+        ("pixola", {"quality": "standard", "style": "hd"}, 10, "flux-schnell: 1"),
+        ("pixapi", {"quality": "high"}, 40, "flux-schnell: 2 x 2 for quality high"),
+        ("pixapi", {"quality": ["hd"]}, 20, "flux-schnell: 2"),
+        ("pixelapi", {"quality": "hd"}, 30, "flux-schnell: 3"),
+        ("pixelapi", None, 30, "flux-schnell: 3"),
+    ],
+)
+def test_a_word_of_the_request_may_multiply_the_price(
+    storefront: str, words: dict[str, object] | None, tenths: int, rule: str
+) -> None:
+    shop = built_in_catalog().storefronts[storefront]
+    found = quote(shop, "flux-schnell", {}, words)
+    assert (found.tenths, found.rule) == (tenths, rule)
