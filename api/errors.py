@@ -59,6 +59,9 @@ STATUS = {
     "weights_missing": 500,
     "engine_failed": 500,
     "gpu_out_of_memory": 503,
+    "upstream_failed": 502,
+    "upstream_unavailable": 503,
+    "content_refused": 400,
     "cancelled": 409,
 }
 _UNAVAILABLE = 503

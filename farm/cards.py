@@ -31,7 +31,8 @@ class ParamSpec(Frozen):
     the words ``choices``. ``drawn`` means the farm draws a value within the bounds where the
     caller gave none; ``unused`` means that the model accepts the field, ignores it, and the
     caller is told so. ``timed`` means that the run time may hang on it. ``of`` is the one
-    operation of the model that takes it; empty: every one.
+    operation of the model that takes it; empty: every one. ``default_of`` is the one that the
+    default is for, where the others do without; empty: every one.
     """
 
     kind: Literal["text", "integer", "number", "choice"]
@@ -44,6 +45,7 @@ class ParamSpec(Frozen):
     unused: bool = False
     timed: bool = True
     of: str = ""
+    default_of: str = ""
 
     @model_validator(mode="after")
     def _bounds_agree(self) -> Self:
@@ -62,7 +64,13 @@ class ParamSpec(Frozen):
             raise ValueError(f"default {self.default!r} is not a {self.kind}")
         if self.required and (self.default is not None or self.drawn or self.unused):
             raise ValueError("a required parameter has no default, is not drawn and is used")
+        if self.default_of and (self.default is None or self.of):
+            raise ValueError("default_of is for a default, of what every operation takes")
         return self
+
+    def default_for(self, operation: str) -> int | float | str | None:
+        """What a request for this operation gets that does not say."""
+        return self.default if self.default_of in ("", operation) else None
 
 
 class InputSpec(Frozen):
@@ -180,9 +188,9 @@ class ModelCard(Frozen):
             raise ValueError(f"{min(doubled)!r} is both a parameter and an input")
         if strangers := set(self.needs_one_of) - self.params.keys() - self.inputs.keys():
             raise ValueError(f"needs_one_of names {min(strangers)!r}, which is not there")
-        takers = {name: spec.of for name, spec in self.params.items()}
-        takers |= {name: spec.of for name, spec in self.inputs.items()}
-        for name, operation in takers.items():
+        takers = [(name, spec.of) for name, spec in self.inputs.items()]
+        takers += [(name, of) for name, s in self.params.items() for of in (s.of, s.default_of)]
+        for name, operation in takers:
             if operation and not self.does(operation):
                 raise ValueError(f"{name} is of {operation!r}, which the model does not do")
         if self.instead and set(self.instead) != set(self.operations):
@@ -217,7 +225,10 @@ class ModelCard(Frozen):
         return {n: spec for n, spec in self.inputs.items() if spec.of in ("", operation)}
 
     def served_by(self, weights: str) -> str:
-        """What truly makes the output where ``weights`` is the setting of that name."""
-        if weights == "tiny":
+        """What truly makes the output where ``weights`` is the setting of that name.
+
+        Of a hosted model that is the model itself, whoever runs it: see :mod:`farm.upstreams`.
+        """
+        if weights == "tiny" and not self.is_hosted:
             return self.made_by_tiny or f"{self.id}-tiny"
         return self.made_by or self.id

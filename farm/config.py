@@ -268,6 +268,11 @@ def visible_gpus() -> str | None:
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
+def secret(name: str) -> str | None:
+    """The value of an environment variable that the operator chose; None where it is empty."""
+    return os.environ.get(name) or None
+
+
 def make_folder(path: Path) -> Path:
     """Create a folder (0700), or raise SetupError with what is in the way."""
     try:

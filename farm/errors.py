@@ -30,7 +30,10 @@
     |  |  |- ExtraMissing       a Python package of an extra is not installed
     |  |  `- WeightsMissing     a model's files are not where they should be
     |  `- EngineFault           the engine broke while it ran
-    |     `- OutOfMemory        the device had too little memory
+    |     |- OutOfMemory        the device had too little memory
+    |     `- UpstreamFault      another service, which runs the model, did not make it
+    |        `- UpstreamUnavailable  it does not answer, or says to come later
+    |- ContentRefused          who runs the model refuses the words, a picture, or the result
     `- Cancelled                the job is no longer this worker's: stop and drop the output
 
 An error is a stable ``code`` and data; no HTTP here. The API maps each ``code`` to a status
@@ -254,6 +257,25 @@ class OutOfMemory(EngineFault):
     """The device ran out of memory."""
 
     code = "gpu_out_of_memory"
+
+
+class UpstreamFault(EngineFault):
+    """Another service, which runs the model, did not make what was asked. The sentence is for
+    operators: it names the service, and never its key."""
+
+    code = "upstream_failed"
+
+
+class UpstreamUnavailable(UpstreamFault):
+    """The service does not answer, or says to come later. Another try may find it there."""
+
+    code = "upstream_unavailable"
+
+
+class ContentRefused(FarmError):
+    """The content policy of whoever runs the model refuses the request, or what came of it."""
+
+    code = "content_refused"
 
 
 class Cancelled(FarmError):

@@ -7,12 +7,13 @@ receipt stay those of what was sold, and ``served_by`` says what made the result
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from farm.cards import ModelCard
 from farm.catalog import Catalog, Storefront
 from farm.errors import FieldError, InvalidRequest
+from farm.upstreams import served_by
 
 _STEPS_MAX = 4
 """How many models may stand in for one another in a row."""
@@ -37,15 +38,19 @@ class Offers:
     """The price books, as far as this farm can serve them.
 
     Args:
-        upstreams: ids of the models that an upstream is configured for.
+        upstreams: what the upstream is called that a hosted model is configured for, by its id.
         commercial_only: True where weights that forbid commercial use may not run.
     """
 
     def __init__(
-        self, catalog: Catalog, upstreams: Container[str] = (), *, commercial_only: bool = False
+        self,
+        catalog: Catalog,
+        upstreams: Mapping[str, str] | None = None,
+        *,
+        commercial_only: bool = False,
     ) -> None:
         self._catalog = catalog
-        self._upstreams = upstreams
+        self._upstreams = upstreams or {}
         self._commercial_only = commercial_only
         self._found: dict[tuple[str, str, str], Offer] = {}
 
@@ -104,8 +109,13 @@ class Offers:
         """What truly makes the output of a model sold there, each maker once."""
         done = self._catalog.storefronts[storefront].default_model
         runners = (self.runner(card, each) for each in card.operations if each in done)
-        makers = (runner.served_by(weights) for runner in runners if runner is not None)
+        makers = (self._maker(runner, weights) for runner in runners if runner is not None)
         return ", ".join(dict.fromkeys(makers))
+
+    def _maker(self, runner: ModelCard, weights: str) -> str:
+        if runner.is_hosted:
+            return served_by(runner.id, self._upstreams[runner.id])
+        return runner.served_by(weights)
 
     def _may_run(self, card: ModelCard) -> bool:
         if card.is_hosted:

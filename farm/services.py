@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from farm.cards import UPSTREAM_QUEUE
 from farm.catalog import Catalog, built_in_catalog, load_catalog
 from farm.config import Settings
 from farm.db import Database
 from farm.moderation import DEFAULT_RULES, PromptPolicy
 from farm.offers import Offers
 from farm.storage import Storage, open_storage
+from farm.upstreams import Upstream, load_upstreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,12 @@ class Services:
     db: Database
     storage: Storage
     moderation: PromptPolicy
+    upstreams: Mapping[str, Upstream]
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The model queues that somebody has to serve: that of upstreams where there are any."""
+        return served_queues(self.catalog, self.upstreams)
 
     def dispose(self) -> None:
         """Close idle connections."""
@@ -36,14 +45,22 @@ def build_services(settings: Settings) -> Services:
     """
     policy = PromptPolicy.from_file(settings.moderation_file or DEFAULT_RULES)
     catalog = open_catalog(settings)
+    upstreams = load_upstreams(settings, catalog)
+    names = {model_id: upstream.shown for model_id, upstream in upstreams.items()}
     return Services(
         settings=settings,
         catalog=catalog,
-        offers=Offers(catalog, commercial_only=settings.commercial_only),
+        offers=Offers(catalog, names, commercial_only=settings.commercial_only),
         db=open_database(settings),
         storage=open_storage(settings),
         moderation=policy,
+        upstreams=upstreams,
     )
+
+
+def served_queues(catalog: Catalog, upstreams: Mapping[str, Upstream]) -> tuple[str, ...]:
+    """The model queues, that of upstreams only where there are any."""
+    return tuple(queue for queue in catalog.queues if upstreams or queue != UPSTREAM_QUEUE)
 
 
 def open_catalog(settings: Settings) -> Catalog:
