@@ -14,6 +14,21 @@ from farm.catalog import BUILT_IN
 from farm.config import Settings
 from tests import factories
 from tests.api.caller import Caller
+from tests.contracts.storefront import Shop, open_shop
+from tests.services import Databases, flush
+
+
+@pytest.fixture(scope="module")
+def shop(
+    databases: Databases, redis_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """The API of one test file, for many customers of all storefronts."""
+    flush(redis_server)
+    with (
+        databases.fresh() as url,
+        open_shop(url, redis_server, tmp_path_factory.mktemp("shop")) as found,
+    ):
+        yield found
 
 
 @pytest.fixture
