@@ -7,7 +7,7 @@ storefront.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, Response
@@ -21,11 +21,11 @@ from api.errors import error_answer
 from api.replies import json_reply
 from api.request import FarmRequest, current_request
 from api.runtime import Runtime
-from api.waiting.guests import Waiter, Watcher
+from api.waiting.calls import check_room, until_ended
+from api.waiting.guests import Refuse, Render, Reply, Watcher, parse_moments
 from api.waiting.handover import Handover
 from farm import settle, views
-from farm.errors import AlreadyEnded, FarmError, FieldError, InvalidRequest
-from farm.events import Moment
+from farm.errors import AlreadyEnded, FieldError, InvalidRequest
 from farm.types import JobState
 from farm.views import JobView
 
@@ -69,13 +69,16 @@ def blueprint(
     @needs(Access.READ)
     def job_events(job_id: str) -> Response:
         """The job as it goes, as server-sent events: `state` and `end` carry the job,
-        `progress` its step, `queue` its place. `Last-Event-ID` goes on where a stream broke."""
+        `progress` its step, `queue` its place. `Last-Event-ID` goes on where a stream broke.
+        Of a request for several pictures all are watched: `index` says whose step or place
+        it is, and `end` comes when the last one has ended."""
         return desk.events(current_request(), desk.ref(current_request(), job_id))
 
     @needs(Access.READ)
     def cancel_job(job_id: str) -> Response:
         """Cancel a job. A queued one never starts, a running one stops within one step of its
-        model; nothing is charged. Cancelling twice changes nothing."""
+        model; nothing is charged. Cancelling twice changes nothing. Of a request for several
+        pictures those are cancelled that have not ended."""
         return desk.cancel(current_request(), desk.ref(current_request(), job_id))
 
     for dialect in dialects:
@@ -131,7 +134,11 @@ def _cancel_answers(dialect: Dialect) -> dict[str, Any]:
 
 
 class JobDesk:
-    """One process's answers about single jobs, in the dialect of whoever asks."""
+    """One process's answers about single jobs, in the dialect of whoever asks.
+
+    Where the dialect's ids are those of batches, all the jobs of a batch are meant: a wait ends
+    when the last of them has, and to cancel is to cancel those that are still under way.
+    """
 
     def __init__(self, runtime: Runtime, dialects: Mapping[str, Dialect]) -> None:
         self._runtime = runtime
@@ -145,26 +152,32 @@ class JobDesk:
     def status(self, request: FarmRequest, ref: JobRef) -> Response:
         """The job object; after a wait where one is asked for and the job goes on."""
         wait_s = decode_wait(request.args.getlist("wait"))
-        job = self._job(request, ref)
-        if job.state.is_terminal or not wait_s or request.method == "HEAD":
-            return json_reply(self._renderer(request)(self._runtime.outlooks.placed(job)))
-        owner = request.caller().key_id
-        self._runtime.room.check(owner)
-        render, refuse = self._renderer(request), self._refuser(request)
-        return Handover(self._runtime.room, Waiter(job.id, owner, wait_s, render, refuse))
+        jobs = self._jobs(request, ref)
+        render = self._renderer(request)
+        if _have_ended(jobs) or not wait_s or request.method == "HEAD":
+            return json_reply(render([self._runtime.outlooks.placed(job) for job in jobs]))
+        check_room(self._runtime, request)
+        return until_ended(
+            self._runtime,
+            request,
+            [job.id for job in jobs],
+            wait_s,
+            lambda jobs: Reply.of(200, render(jobs)),
+            self._refuser(request),
+        )
 
     def events(self, request: FarmRequest, ref: JobRef) -> Response:
         """The stream; nothing (204, which ends a client's trying) where it has had the end."""
-        job = self._job(request, ref)
-        seen = Moment.parse(request.headers.get("Last-Event-ID", ""))
-        if job.state.is_terminal and seen is not None and seen.is_end:
+        jobs = self._jobs(request, ref)
+        seen = parse_moments(request.headers.get("Last-Event-ID", ""), len(jobs))
+        if _have_ended(jobs) and seen is not None and all(moment.is_end for moment in seen):
             return Response(status=204)
         if request.method == "HEAD":
             return Response(content_type="text/event-stream; charset=utf-8")
-        owner = request.caller().key_id
-        self._runtime.room.check(owner)
+        check_room(self._runtime, request)
+        job_ids, owner = [job.id for job in jobs], request.caller().key_id
         render, refuse = self._renderer(request), self._refuser(request)
-        guest = Watcher(job.id, owner, WATCH_MAX_S, render, refuse, seen)
+        guest = Watcher(job_ids, owner, WATCH_MAX_S, render, refuse, seen)
         return Handover(self._runtime.room, guest)
 
     def cancel(self, request: FarmRequest, ref: JobRef) -> Response:
@@ -172,37 +185,44 @@ class JobDesk:
 
         Raises:
             NotFound: no such job, or another account's.
-            AlreadyEnded: it ended in another way.
+            AlreadyEnded: it ended in another way; of a batch, every job did.
         """
         account_id = request.caller().account_id
-        job = self._job(request, ref)
+        jobs = self._jobs(request, ref)
         db = self._runtime.services.db
-        state = settle.cancel(db, account_id, job.id)
-        if state is not JobState.CANCELLED:
-            raise AlreadyEnded(f"This job {_ENDED[state]}. There is nothing to cancel.")
-        if not job.state.is_terminal:
-            self._runtime.announcer.cancelled(job.id)
-        return json_reply(self._renderer(request)(views.get_job(db, account_id, job.id)))
+        states = [settle.cancel(db, account_id, job.id) for job in jobs]
+        if JobState.CANCELLED not in states:
+            raise AlreadyEnded(f"This job {_ENDED[states[0]]}. There is nothing to cancel.")
+        for job, state in zip(jobs, states, strict=True):
+            if state is JobState.CANCELLED and not job.state.is_terminal:
+                self._runtime.announcer.cancelled(job.id)
+        return json_reply(self._renderer(request)(self._jobs(request, ref)))
 
     def _dialect(self, request: FarmRequest) -> Dialect:
         return self._dialects[request.caller().storefront]
 
-    def _job(self, request: FarmRequest, ref: JobRef) -> JobView:
-        """The caller's job. Raises NotFound."""
-        job = views.get_job(self._runtime.services.db, request.caller().account_id, ref.job_id)
-        ref.check(job.operation)
-        return job
+    def _jobs(self, request: FarmRequest, ref: JobRef) -> list[JobView]:
+        """The caller's job, or all jobs of its batch. Raises NotFound."""
+        db, account_id = self._runtime.services.db, request.caller().account_id
+        if self._dialect(request).batched:
+            jobs = views.get_batch(db, account_id, ref.job_id)
+        else:
+            jobs = [views.get_job(db, account_id, ref.job_id)]
+        ref.check(jobs[0].operation)
+        return jobs
 
-    def _renderer(self, request: FarmRequest) -> Callable[[JobView], Mapping[str, Any]]:
+    def _renderer(self, request: FarmRequest) -> Render:
         encode = self._dialect(request).encode_job
         agent, signer, url = request.agent, self._runtime.signer, self._public_url
-        return lambda job: encode([job], agent, signer, url)
+        return lambda jobs: encode(jobs, agent, signer, url)
 
-    def _refuser(
-        self, request: FarmRequest
-    ) -> Callable[[FarmError], tuple[int, Mapping[str, Any]]]:
+    def _refuser(self, request: FarmRequest) -> Refuse:
         dialect, pricing_url = self._dialect(request), self._runtime.settings.pricing_url
-        return lambda error: error_answer(error, dialect, pricing_url)
+        return lambda error: Reply.of(*error_answer(error, dialect, pricing_url))
+
+
+def _have_ended(jobs: Sequence[JobView]) -> bool:
+    return all(job.state.is_terminal for job in jobs)
 
 
 def decode_wait(values: Sequence[str]) -> float:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response
 
-from api.waiting.guests import EVENT_STREAM, JSON, Connection, Guest
+from api.waiting.guests import EVENT_STREAM, JSON, Connection, Guest, Reply
 from api.waiting.room import WaitingRoom
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 UNSENT_BYTES_MAX = 1 << 18
 """A client that does not read its stream is hung up on once so much waits for it."""
+
+READ_WITHIN_S = 60.0
+"""How long a client that was sent its last word may take to read it."""
 
 Headers = list[tuple[str, str]]
 
@@ -84,6 +87,7 @@ class _SocketLine(Connection, asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unsent = bytearray()
         self._closing = False
+        self._giving_up: asyncio.TimerHandle | None = None
         taken.setblocking(False)
         loop = asyncio.get_running_loop()
         self._opening = loop.create_task(self._open(loop, taken))
@@ -102,7 +106,7 @@ class _SocketLine(Connection, asyncio.Protocol):
         transport.write(bytes(self._unsent))
         self._unsent.clear()
         if self._closing:
-            transport.close()
+            self._see_off(transport)
 
     def data_received(self, data: bytes) -> None:
         """A client has nothing to say while it waits; what it sends is dropped."""
@@ -113,12 +117,13 @@ class _SocketLine(Connection, asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone, or was sent off."""
+        if self._giving_up is not None:
+            self._giving_up.cancel()
         self._room.leave(self._guest)
 
-    def answer(self, status: int, body: bytes) -> None:
+    def answer(self, reply: Reply) -> None:
         """The whole answer, then the connection is closed."""
-        length = [("Content-Type", JSON), ("Content-Length", str(len(body)))]
-        self.send(_head(status, self._headers + length) + body)
+        self.send(_head(reply.status, _all_headers(self._headers, reply)) + reply.body)
         self.close()
 
     def begin(self) -> None:
@@ -135,10 +140,21 @@ class _SocketLine(Connection, asyncio.Protocol):
             self._transport.write(data)
 
     def close(self) -> None:
-        """What was sent still goes out."""
+        """What was sent still goes out, to a client that reads it."""
         self._closing = True
         if self._transport is not None:
-            self._transport.close()
+            self._see_off(self._transport)
+
+    def _see_off(self, transport: asyncio.Transport) -> None:
+        transport.close()
+        if transport.get_write_buffer_size():
+            loop = asyncio.get_running_loop()
+            self._giving_up = loop.call_later(READ_WITHIN_S, transport.abort)
+
+
+def _all_headers(of_request: Headers, reply: Reply) -> Headers:
+    length = [("Content-Type", JSON), ("Content-Length", str(len(reply.body)))]
+    return [*of_request, *reply.headers, *length]
 
 
 def _head(status: int, headers: Headers) -> bytes:
@@ -155,9 +171,9 @@ class _ThreadLine(Connection):
         self._headers = headers
         self._queue: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
-    def answer(self, status: int, body: bytes) -> None:
+    def answer(self, reply: Reply) -> None:
         """The whole answer."""
-        self._queue.put(("answer", (status, body)))
+        self._queue.put(("answer", reply))
 
     def begin(self) -> None:
         """The head of a stream."""
@@ -175,10 +191,10 @@ class _ThreadLine(Connection):
         """Wait for the first words, which say what kind of answer it is."""
         kind, value = self._queue.get()
         if kind == "answer":
-            status, body = value
-            length = [("Content-Type", JSON), ("Content-Length", str(len(body)))]
-            start(f"{status} {HTTPStatus(status).phrase}", self._headers + length)
-            return [body]
+            status = value.status
+            headers = _all_headers(self._headers, value)
+            start(f"{status} {HTTPStatus(status).phrase}", headers)
+            return [value.body]
         start("200 OK", [*self._headers, ("Content-Type", EVENT_STREAM)])
         return self._rest()
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from api.log import get_logger
 from api.waiting.feed import Feed
-from api.waiting.guests import Connection, Guest
+from api.waiting.guests import Connection, Guest, Later, Reply
 from farm.errors import FarmError, FarmFault, NotFound, Overloaded, RateLimited
 from farm.events import JobEvent
 from farm.views import JobView
@@ -21,6 +23,8 @@ GUESTS_MAX = 4000
 """In one web process. Each is a file descriptor and a few kilobytes."""
 GUESTS_OF_ONE_MAX = 200
 """Of one key, in one web process."""
+PREPARED_AT_ONCE = 2
+"""Answers that hold whole files are large, and made so many at a time."""
 STAY_EVERY_S = 10.0
 """A connection that says nothing for longer is closed by proxies."""
 PLACES_EVERY_S = 5.0
@@ -59,6 +63,8 @@ class WaitingRoom:
         self._stay_every_s = stay_every_s
         self._look = look
         self._starting = threading.Lock()
+        # Starts its threads when they are first needed, so that a process may fork before.
+        self._kitchen = ThreadPoolExecutor(PREPARED_AT_ONCE, thread_name_prefix="answers")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self._empty = threading.Event()
@@ -68,6 +74,7 @@ class WaitingRoom:
         self._timers: dict[Guest, asyncio.TimerHandle] = {}
         self._last: set[Guest] = set()
         self._feed: Feed | None = None
+        self._preparing: dict[Guest, Future[Reply]] = {}
         self._asked: set[uuid.UUID] = set()
         self._looking: asyncio.Handle | None = None
 
@@ -103,14 +110,17 @@ class WaitingRoom:
             return
         timer.cancel()
         self._last.discard(guest)
+        if guest in self._preparing:
+            self._preparing.pop(guest).cancel()
         self._owners[guest.owner] -= 1
         if not self._owners[guest.owner]:
             del self._owners[guest.owner]
-        others = self._guests[guest.job_id]
-        others.discard(guest)
-        if not others:
-            del self._guests[guest.job_id]
-            self._the_feed.drop(guest.job_id)
+        for job_id in guest.job_ids:
+            others = self._guests[job_id]
+            others.discard(guest)
+            if not others:
+                del self._guests[job_id]
+                self._the_feed.drop(job_id)
         if self._closing and not self._timers:
             self._empty.set()
 
@@ -122,6 +132,7 @@ class WaitingRoom:
         self._loop.call_soon_threadsafe(self._see_everybody_off)
         if not self._empty.wait(timeout_s):
             _log.warning("clients were left waiting", count=self.guests)
+        self._kitchen.shutdown(wait=False, cancel_futures=True)
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     @property
@@ -153,22 +164,25 @@ class WaitingRoom:
 
     def _admit(self, guest: Guest, enter: Enter) -> None:
         loop = asyncio.get_running_loop()
-        self._guests.setdefault(guest.job_id, set()).add(guest)
+        for job_id in guest.job_ids:
+            self._guests.setdefault(job_id, set()).add(guest)
         self._owners[guest.owner] += 1
         wait_s = 0.0 if self._closing else guest.wait_s
         self._timers[guest] = loop.call_later(wait_s, self._time_is_up, guest)
         self._told(guest, lambda g: g.come_in(enter(g)))
         if guest not in self._timers:
             return
-        if guest.wants_steps:
-            # Looked at again once its steps are heard: none is missed.
-            self._the_feed.want(guest.job_id)
-        # It may have ended before this; from now on an end is heard.
-        self._ask(guest.job_id)
+        for job_id in guest.job_ids:
+            if guest.wants_steps:
+                # Looked at again once its steps are heard: none is missed.
+                self._the_feed.want(job_id)
+            # It may have ended before this; from now on an end is heard.
+            self._ask(job_id)
 
     def _time_is_up(self, guest: Guest) -> None:
         self._last.add(guest)
-        self._ask(guest.job_id)
+        for job_id in guest.job_ids:
+            self._ask(job_id)
 
     def _ended(self, job_id: uuid.UUID) -> None:
         if job_id in self._guests:
@@ -207,10 +221,10 @@ class WaitingRoom:
     ) -> None:
         for job_id in asked:
             for guest in self._of(job_id):
-                if guest not in self._timers:
+                if guest not in self._timers or guest in self._preparing:
                     continue
                 if isinstance(found, FarmError):
-                    self._could_not_look(guest, found)
+                    self._could_not_look(guest, job_id, found)
                 elif job_id in found:
                     self._show(guest, found[job_id])
                 else:
@@ -220,16 +234,45 @@ class WaitingRoom:
     def _show(self, guest: Guest, job: JobView) -> None:
         last = guest in self._last
         if self._told(guest, lambda g: g.see(job, last=last)):
-            self.leave(guest)
+            if guest.later is None:
+                self.leave(guest)
+            else:
+                self._prepare(guest, guest.later)
         elif guest in self._timers:
-            self._told(guest, lambda g: g.queue_moved(job.place))
+            self._told(guest, lambda g: g.queue_moved(job))
 
-    def _could_not_look(self, guest: Guest, error: FarmError) -> None:
+    def _prepare(self, guest: Guest, later: Later) -> None:
+        """Have an answer made for which files are read. The guest stays until it has it."""
+        loop = asyncio.get_running_loop()
+        self._timers[guest].cancel()
+        made = self._kitchen.submit(later)
+        self._preparing[guest] = made
+
+        def ready(made: Future[Reply]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+                loop.call_soon_threadsafe(self._serve, guest, made)
+
+        made.add_done_callback(ready)
+
+    def _serve(self, guest: Guest, made: Future[Reply]) -> None:
+        if self._preparing.pop(guest, None) is None:
+            return
+
+        def tell(guest: Guest) -> None:
+            try:
+                guest.connection.answer(made.result())
+            except FarmError as error:
+                guest.fail(error)
+
+        self._told(guest, tell)
+        self.leave(guest)
+
+    def _could_not_look(self, guest: Guest, job_id: uuid.UUID, error: FarmError) -> None:
         if guest in self._last:
             self._told(guest, lambda g: g.fail(error))
             self.leave(guest)
         else:
-            asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._look_if_there, guest.job_id)
+            asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._look_if_there, job_id)
 
     def _told(self, guest: Guest, tell: Callable[[Guest], T]) -> T | None:
         """Tell one guest; a bug on the way costs that guest only."""

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from api.runtime import Runtime
-from api.waiting.guests import Connection, Waiter
+from api.waiting.guests import Connection, Reply, Waiter
 from api.waiting.room import WaitingRoom
 from farm import jobs
 from farm.config import Settings
@@ -300,13 +300,17 @@ def test_an_event_that_was_lost_is_made_up_for(runtime: Runtime, redis_url: str)
     claim = factories.claimed(services, factories.submitted(services, who))
     room = WaitingRoom(redis_url, lambda ids: get_jobs(services.db, ids), stay_every_s=0.2)
     waiter = Waiter(
-        claim.job_id, who.account_id, 60, lambda job: {"state": job.state}, lambda _: (500, {})
+        [claim.job_id],
+        who.account_id,
+        60,
+        lambda jobs: Reply.of(200, {"state": jobs[0].state}),
+        lambda _: Reply.of(500, {}),
     )
     line = Line()
     room.admit(waiter, lambda _: line)
     wait_until(lambda: room.guests, PATIENCE_S, "it does not come in")
     assert factories.succeed(services, claim)  # and nobody is told
-    assert line.answered.result(PATIENCE_S) == (200, b'{"state":"succeeded"}')
+    assert line.answered.result(PATIENCE_S) == Reply(200, b'{"state":"succeeded"}')
     wait_until(lambda: not room.guests, PATIENCE_S, "it does not leave")
     room.close()
 
@@ -315,10 +319,10 @@ class Line(Connection):
     """A connection that keeps its answer."""
 
     def __init__(self) -> None:
-        self.answered: Future[tuple[int, bytes]] = Future()
+        self.answered: Future[Reply] = Future()
 
-    def answer(self, status: int, body: bytes) -> None:
-        self.answered.set_result((status, body))
+    def answer(self, reply: Reply) -> None:
+        self.answered.set_result(reply)
 
     def begin(self) -> None:
         raise AssertionError("nobody asked for a stream")
