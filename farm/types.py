@@ -19,7 +19,9 @@ CREDIT_TENTHS = 10
 OnStep = Callable[[int, int], None]
 """Called by an engine after each model step as ``on_step(step, steps)``; 1 <= step <= steps.
 
-It raises :class:`farm.errors.Cancelled` when the job is no longer this worker's."""
+While it waits for somebody else's work an engine calls it again and again with the step that it
+knows of, 0 before the first, so that a cancel is noticed. It raises
+:class:`farm.errors.Cancelled` when the job is no longer this worker's."""
 
 
 class JobState(enum.StrEnum):

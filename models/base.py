@@ -13,13 +13,13 @@ import os
 import platform
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from farm.errors import EngineFault, FarmError, OutOfMemory
-from farm.types import Artifact, OnStep, RunRequest
+from farm.types import Artifact, OnStep, Picture, RunRequest
 
 CPU = "cpu"
 FIRST_GPU = "cuda:0"
@@ -91,6 +91,51 @@ class Card(Protocol):
     def served_by(self, weights: str) -> str: ...
 
 
+class Gate(Protocol):
+    """Knows whether an upstream should be called now, from how the last calls went."""
+
+    def wait_s(self) -> float:
+        """Seconds until it may be asked again; 0: the caller calls now, and says how it went."""
+        ...
+
+    def went_well(self) -> None:
+        """The upstream answered."""
+        ...
+
+    def went_wrong(self) -> None:
+        """The upstream did not answer, or broke."""
+        ...
+
+
+Fetch = Callable[[str, int, float], bytes]
+"""What a URL answers with: at most so many bytes, within so many seconds. Raises
+:class:`farm.errors.Rejected` where it may not be fetched, could not be, or is larger."""
+
+ReadPicture = Callable[[bytes], Picture]
+"""A picture of unknown origin, checked. Raises :class:`farm.errors.Rejected` for what is none,
+:class:`farm.errors.Overloaded` where there is not enough memory for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSetup:
+    """Another service that runs a model for the farm, and what calling it needs from outside.
+
+    ``name`` is what the service is called; ``model`` its own name for the model; ``timeout_s``
+    the longest wait for one answer, ``run_s`` for all of one run. The ``key`` is in no repr.
+    """
+
+    name: str
+    base_url: str
+    key: str = field(repr=False)
+    model: str
+    served_by: str
+    timeout_s: float
+    run_s: float
+    fetch: Fetch
+    read_picture: ReadPicture
+    gate: Gate
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSetup:
     """What an engine is made from.
@@ -99,7 +144,7 @@ class EngineSetup:
     the parts of the real weights, ``options`` the card's settings for the engine. ``cache`` is
     where tiny checkpoints and fetched files are kept. ``interrupts`` are exceptions of the
     caller's that may arrive in the middle of a call (a time limit's signal); they pass through
-    unchanged.
+    unchanged. ``upstream`` is the service that runs the model, where one does.
     """
 
     model_id: str
@@ -109,6 +154,7 @@ class EngineSetup:
     served_by: str
     cache: Path
     interrupts: Interrupts = ()
+    upstream: UpstreamSetup | None = None
 
 
 class Engine(Protocol):
@@ -143,10 +189,13 @@ class Engine(Protocol):
         ``on_step(step, steps)`` is called after each model step, with ``step`` rising by one
         from 1 to ``steps``. What it raises of :class:`farm.errors.FarmError` (``Cancelled``)
         ends the run at that step and passes through unchanged, and so do the interrupts.
+        An engine that waits for somebody else's work calls it every second or so with the step
+        that it knows of, which may be the same again, or 0 before the first.
 
         Raises:
             InvalidRequest: a parameter is missing, unknown or unusable; nothing was computed.
             OutOfMemory: the device was too full for this request.
+            ContentRefused: whoever runs the model has a policy against it.
             EngineFault: anything else that broke, with its cause.
         """
         ...
@@ -227,13 +276,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def pick_device() -> str:
-    """``cuda:0`` where torch sees a GPU, else ``cpu``.
+    """``cuda:0`` where torch sees a GPU, else ``cpu``; where torch is not installed, too.
 
     Imports torch and may start CUDA, which does not survive a fork: call it in the process
     that will run the engine.
     """
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return CPU
     return FIRST_GPU if torch.cuda.is_available() else CPU
 
 

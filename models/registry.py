@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import cast
 
 from farm.errors import ExtraMissing, SetupError
-from models.base import TINY, Card, Engine, EngineSetup, HubSource, Interrupts, Judge
+from models.base import (
+    TINY,
+    Card,
+    Engine,
+    EngineSetup,
+    HubSource,
+    Interrupts,
+    Judge,
+    UpstreamSetup,
+)
 
 _ENGINES = {
     "sdxl": "models.engines.sdxl:SdxlEngine",
@@ -65,13 +74,18 @@ def engine_ids() -> tuple[str, ...]:
 
 
 def create(
-    card: Card, weights: str, *, cache: Path | None = None, interrupts: Interrupts = ()
+    card: Card,
+    weights: str,
+    *,
+    cache: Path | None = None,
+    interrupts: Interrupts = (),
+    upstream: UpstreamSetup | None = None,
 ) -> Engine:
     """The engine of a model, not yet loaded.
 
     ``weights`` is ``hub``, ``tiny`` or a folder; ``cache`` a folder for the tiny checkpoints
     and fetched files (left out: one under the home folder); ``interrupts`` exceptions that
-    must pass through the engine unchanged.
+    must pass through the engine unchanged; ``upstream`` the service that runs it, if one does.
 
     Raises:
         SetupError: no engine has the card's id.
@@ -92,7 +106,8 @@ def create(
             f"The engine {card.id} needs the Python package {package!r}: "
             "install the worker extra with `pip install 'media-farm[worker]'`."
         ) from error
-    return cast(Engine, getattr(module, class_name)(setup_of(card, weights, cache, interrupts)))
+    setup = setup_of(card, weights, cache, interrupts, upstream)
+    return cast(Engine, getattr(module, class_name)(setup))
 
 
 def create_judge(
@@ -109,7 +124,11 @@ def create_judge(
 
 
 def setup_of(
-    card: Card, weights: str, cache: Path | None = None, interrupts: Interrupts = ()
+    card: Card,
+    weights: str,
+    cache: Path | None = None,
+    interrupts: Interrupts = (),
+    upstream: UpstreamSetup | None = None,
 ) -> EngineSetup:
     """What a card's engine is made from; see :func:`create`."""
     return EngineSetup(
@@ -117,9 +136,10 @@ def setup_of(
         weights=weights,
         sources=card.weights,
         options=card.options,
-        served_by=card.served_by(weights),
+        served_by=upstream.served_by if upstream else card.served_by(weights),
         cache=cache or default_cache(),
         interrupts=interrupts,
+        upstream=upstream,
     )
 
 
