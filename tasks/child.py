@@ -14,12 +14,15 @@ from farm.cards import ModelCard
 from farm.config import Settings
 from farm.dispatch import Dispatcher
 from farm.events import Announcer, Cancellations, JobEvent
-from farm.services import Services, build_services
+from farm.services import Services, build_services, open_catalog
 from farm.types import Artifact, Claim, JobState
+from farm.upstreams import load_upstreams
 from models import base, registry
+from tasks.breakers import Breakers
 from tasks.drain import Drain
 from tasks.reporter import NodeName, Reporter
 from tasks.residency import GIB, Residency
+from tasks.upstreams import upstream_setup
 
 _INTERRUPTS = (SoftTimeLimitExceeded,)
 """A time limit's signal may arrive in the middle of a library's call."""
@@ -82,10 +85,14 @@ class ChildSlot:
     settings: Settings
     celery: Celery
     drain: Drain
+    breakers: Breakers = field(init=False)
     _child: Child | None = field(default=None, init=False)
     _node: NodeName | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        # Here, and not in the child: those that are forked share it.
+        upstreams = load_upstreams(self.settings, open_catalog(self.settings))
+        self.breakers = Breakers(upstream.base_url for upstream in upstreams.values())
         signals.celeryd_after_setup.connect(self._learn_node, weak=False)
 
     def _learn_node(self, sender: str, instance: Any, **_: Any) -> None:
@@ -96,7 +103,7 @@ class ChildSlot:
         """This process's Child. Raises SetupError where it cannot run as it is set up."""
         if self._child is None:
             services = build_services(self.settings)
-            residency = _residency(self.settings)
+            residency = _residency(services, self.breakers)
             dispatcher = Dispatcher(self.celery)
             judge = _judge(services)
             redis_url = self.settings.limits_url
@@ -134,13 +141,19 @@ def _judge(services: Services) -> base.Judge | None:
     )
 
 
-def _residency(settings: Settings) -> Residency:
+def _residency(services: Services, breakers: Breakers) -> Residency:
+    settings, upstreams = services.settings, services.upstreams
+
     def create(card: ModelCard) -> base.Engine:
+        upstream = upstreams.get(card.id)
         return registry.create(
             card,
             settings.weights,
             cache=settings.data / "weights",
             interrupts=_INTERRUPTS,
+            upstream=None
+            if upstream is None
+            else upstream_setup(upstream, card, settings, breakers.of(upstream.base_url)),
         )
 
     reserved_bytes = _JUDGE_BYTES if settings.result_moderation else 0

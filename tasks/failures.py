@@ -11,11 +11,22 @@ from dataclasses import dataclass
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from farm import settle
-from farm.errors import EngineFault, InvalidRequest, OutOfMemory, SetupError, StorageUnavailable
+from farm.errors import (
+    ContentRefused,
+    EngineFault,
+    InvalidRequest,
+    OutOfMemory,
+    SetupError,
+    StorageUnavailable,
+    UpstreamFault,
+    UpstreamUnavailable,
+)
 from farm.types import Claim, JobState
 from tasks.child import Child
 
 TIMEOUT = "timeout"
+_NOT_THERE = "The model is not available at the moment."
+_REFUSED = "The model's content policy refuses this request. Nothing was charged."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,10 @@ _VERDICTS: tuple[tuple[type[Exception], Verdict], ...] = (
         Verdict(OutOfMemory.code, "The GPU ran out of memory. Try a smaller size.", True),
     ),
     (StorageUnavailable, Verdict(StorageUnavailable.code, "The result could not be stored.", True)),
-    (SetupError, Verdict(SetupError.code, "The model is not available at the moment.", True)),
+    (SetupError, Verdict(SetupError.code, _NOT_THERE, True)),
+    (UpstreamUnavailable, Verdict(UpstreamUnavailable.code, _NOT_THERE, True)),
+    # The same question would have the same answer.
+    (UpstreamFault, Verdict(UpstreamFault.code, "The model could not do this job.", False)),
     (EngineFault, Verdict(EngineFault.code, "The model broke while it ran this job.", True)),
     (Exception, Verdict("internal_error", "Something broke while this job ran.", True)),
 )
@@ -52,7 +66,13 @@ def verdict(error: Exception) -> Verdict:
 
 
 def end_attempt(child: Child, claim: Claim, error: Exception) -> JobState | None:
-    """Settle an attempt that broke; returns as ``settle.fail`` does, and raises as it does."""
+    """Settle an attempt that broke; returns as ``settle.fail`` does, and raises as it does.
+
+    What a content policy refuses ends as blocked.
+    """
+    if isinstance(error, ContentRefused):
+        blocked = settle.block(child.services.db, claim, ContentRefused.code, _REFUSED)
+        return JobState.BLOCKED if blocked else None
     if isinstance(error, OutOfMemory):
         # Everything goes: the next attempt finds an empty device, here or elsewhere.
         child.residency.clear()

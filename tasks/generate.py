@@ -8,7 +8,7 @@ import time
 import uuid
 
 from farm import inputs, jobs, settle
-from farm.errors import Cancelled, DatabaseUnavailable
+from farm.errors import Cancelled, ContentRefused, DatabaseUnavailable
 from farm.messages import Ring
 from farm.types import Claim, JobState
 from tasks.child import Child
@@ -47,7 +47,10 @@ def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
                 child.dispatcher.ring_now([ring])
             raise
         except Exception as error:  # noqa: BLE001
-            _log.exception("job %s broke in attempt %d", job_id, claim.attempt)
+            if isinstance(error, ContentRefused):
+                _log.info("job %s is refused: %s", job_id, error)
+            else:
+                _log.exception("job %s broke in attempt %d", job_id, claim.attempt)
             state = end_attempt(child, claim, error)
             if state is JobState.QUEUED:
                 child.dispatcher.ring(ring)

@@ -24,6 +24,7 @@ from typing import Protocol
 import psutil
 
 from farm import nodes
+from farm.cards import UPSTREAM_QUEUE
 from farm.config import visible_gpus
 from farm.errors import DatabaseUnavailable, SetupError
 from farm.services import Services
@@ -81,7 +82,7 @@ class Reporter:
 
     def __init__(self, services: Services, residency: Residency, drain: Drain) -> None:
         self._db = services.db
-        self._model_queues = frozenset(services.catalog.queues)
+        self._device_queues = frozenset(services.catalog.queues) - {UPSTREAM_QUEUE}
         self._residency = residency
         self._drain = drain
         self._job: _Running | None = None
@@ -123,8 +124,8 @@ class Reporter:
             self._news.set()
 
     def _run(self, node: NodeName) -> None:
-        serves_models = not self._model_queues.isdisjoint(node.queues)
-        device = base.DeviceWatch(visible_gpus() if serves_models else _NO_GPU)
+        uses_device = not self._device_queues.isdisjoint(node.queues)
+        device = base.DeviceWatch(visible_gpus() if uses_device else _NO_GPU)
         versions = device.versions()
         told: tuple[Mapping[str, nodes.HeldModel], bool] | None = None
         due = 0.0

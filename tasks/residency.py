@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from farm.cards import ModelCard
 from farm.nodes import HeldModel
-from models.base import Engine
+from models.base import CPU, Engine
 
 GIB = 1 << 30
 
@@ -23,7 +23,8 @@ class Residency:
     An engine is loaded at its first use. What it needs is its card's ``vram_gb`` (weights and
     working memory) or what it was measured to hold, if that is more; what an idle one needs is
     what it was measured to hold. An engine that alone exceeds the budget is tried all the
-    same: the device knows best. Used by one thread; ``held`` and ``device`` may be read by any.
+    same: the device knows best. A hosted model takes nothing of any device. Used by one thread;
+    ``held`` and ``device`` may be read by any.
 
     Args:
         create: makes the engine of a card, not loaded.
@@ -73,8 +74,12 @@ class Residency:
         Raises:
             WeightsMissing, ExtraMissing, OutOfMemory, EngineFault: it cannot be loaded.
         """
-        self._picked = device = self._device()
-        self._make_room(card, device)
+        if card.is_hosted:
+            # Asking for the device would load torch, which need not be installed here.
+            device = CPU
+        else:
+            self._picked = device = self._device()
+            self._make_room(card, device)
         engine = self._loaded.get(card.id) or self._load(card, device)
         self._loaded.move_to_end(card.id)
         self._in_use.add(card.id)
