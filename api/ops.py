@@ -42,7 +42,7 @@ def blueprint(runtime: Runtime, metrics: Metrics) -> Blueprint:
     def readyz() -> Response:
         database = _database_state(services.db)
         broker, seen = watch.look()
-        queues = {queue: _queue_state(seen.get(queue)) for queue in services.catalog.queues}
+        queues = {queue: _queue_state(seen.get(queue)) for queue in services.queues}
         ready = database == broker == "ok" and all(q["ready"] for q in queues.values())
         body = {"ready": ready, "database": database, "broker": broker, "queues": queues}
         return json_reply(body, 200 if ready else 503)

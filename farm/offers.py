@@ -7,7 +7,7 @@ receipt stay those of what was sold, and ``served_by`` says what made the result
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from farm.cards import ModelCard
@@ -108,7 +108,12 @@ class Offers:
     def served_by(self, storefront: str, card: ModelCard, weights: str) -> str:
         """What truly makes the output of a model sold there, each maker once."""
         done = self._catalog.storefronts[storefront].default_model
-        runners = (self.runner(card, each) for each in card.operations if each in done)
+        return self.makers(card, [each for each in card.operations if each in done], weights)
+
+    def makers(self, card: ModelCard, operations: Iterable[str], weights: str) -> str:
+        """What truly makes the output of a model asked for these operations, each maker once;
+        empty where nothing can."""
+        runners = (self.runner(card, each) for each in operations)
         makers = (self._maker(runner, weights) for runner in runners if runner is not None)
         return ", ".join(dict.fromkeys(makers))
 

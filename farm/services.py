@@ -46,16 +46,21 @@ def build_services(settings: Settings) -> Services:
     policy = PromptPolicy.from_file(settings.moderation_file or DEFAULT_RULES)
     catalog = open_catalog(settings)
     upstreams = load_upstreams(settings, catalog)
-    names = {model_id: upstream.shown for model_id, upstream in upstreams.items()}
     return Services(
         settings=settings,
         catalog=catalog,
-        offers=Offers(catalog, names, commercial_only=settings.commercial_only),
+        offers=offers_of(settings, catalog, upstreams),
         db=open_database(settings),
         storage=open_storage(settings),
         moderation=policy,
         upstreams=upstreams,
     )
+
+
+def offers_of(settings: Settings, catalog: Catalog, upstreams: Mapping[str, Upstream]) -> Offers:
+    """What is sold, as far as these settings let it be served."""
+    names = {model_id: upstream.shown for model_id, upstream in upstreams.items()}
+    return Offers(catalog, names, commercial_only=settings.commercial_only)
 
 
 def served_queues(catalog: Catalog, upstreams: Mapping[str, Upstream]) -> tuple[str, ...]:

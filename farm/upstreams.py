@@ -34,7 +34,7 @@ from farm.intake.urls import UrlRefused, read_url
 
 TIMEOUT_S = 150.0
 """Longer than this farm, as somebody's upstream, lets a client wait."""
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,126}")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,126}")
 _KEY = re.compile(r"[!-~]{1,4096}")
 
 
@@ -55,9 +55,11 @@ class Upstream(Frozen):
     @classmethod
     def _is_a_variable(cls, name: str) -> str:
         if not _VARIABLE.fullmatch(name):
-            # Not shown: somebody may have written the key itself.
-            raise ValueError("must be the name of an environment variable, such as EXAMPLE_KEY")
-        if name.upper().startswith("FARM_"):
+            # Not shown: somebody may have written the key itself, which is seldom in capitals.
+            raise ValueError(
+                "must be the name of an environment variable, in capitals, such as EXAMPLE_KEY"
+            )
+        if name.startswith("FARM_"):
             raise ValueError("must not start with FARM_, as the farm's own settings do")
         return name
 

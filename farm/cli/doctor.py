@@ -15,9 +15,10 @@ from farm.cli.common import data_option, json_option, show_rows
 from farm.cli.models import ask_engines, asked_about
 from farm.config import Settings, load_settings, make_folder
 from farm.db import schema_is_current
-from farm.errors import FarmError
-from farm.services import open_catalog, open_database
+from farm.errors import FarmError, SetupError
+from farm.services import open_catalog, open_database, served_queues
 from farm.storage import open_storage
+from farm.upstreams import load_upstreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,14 @@ def _broker(settings: Settings) -> Iterator[Check]:
 def _workers(settings: Settings) -> Iterator[Check]:
     catalog = open_catalog(settings)
     serving = workers_by_queue(make_celery(settings, catalog))
-    for card in catalog.models.values():
-        nodes = serving.get(card.queue, [])
+    for queue in served_queues(catalog, load_upstreams(settings, catalog)):
+        nodes = serving.get(queue, [])
         says = f"served by {', '.join(sorted(nodes))}."
         if not nodes:
-            says = f"no worker serves it: run `farm worker --queues {card.id}`."
-        yield Check(f"queue {card.queue}", bool(nodes), says)
+            model_id = queue.removeprefix("gpu.")
+            named = model_id if model_id in catalog.models else queue
+            says = f"no worker serves it: run `farm worker --queues {named}`."
+        yield Check(f"queue {queue}", bool(nodes), says)
 
 
 def _storage(settings: Settings) -> Iterator[Check]:
@@ -109,11 +112,24 @@ def _weights(settings: Settings) -> Iterator[Check]:
         yield Check(f"weights {answer['id']}", answer["ok"], answer["message"])
 
 
+def _upstreams(settings: Settings) -> Iterator[Check]:
+    """Whether each one's key is here; nobody is called."""
+    for model_id, upstream in load_upstreams(settings, open_catalog(settings)).items():
+        says = f"{upstream.shown} runs it as {upstream.model}; {upstream.key_env} is set here."
+        try:
+            upstream.key()
+        except SetupError as error:
+            yield Check(f"upstream {model_id}", False, str(error))
+        else:
+            yield Check(f"upstream {model_id}", True, says)
+
+
 _LOOKS: tuple[tuple[str, Callable[[Settings], Iterator[Check]]], ...] = (
     ("database", _database),
     ("plans", _plans),
     ("broker", _broker),
     ("storage", _storage),
     ("weights", _weights),
+    ("upstreams", _upstreams),
     ("workers", _workers),
 )

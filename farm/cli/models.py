@@ -19,7 +19,9 @@ from farm.catalog import Catalog
 from farm.cli.common import data_option, json_option, show_rows
 from farm.config import Settings, load_settings
 from farm.errors import ExtraMissing, WeightsMissing
-from farm.services import open_catalog
+from farm.offers import Offers
+from farm.services import offers_of, open_catalog
+from farm.upstreams import load_upstreams
 
 RESULT_MODERATION = "result-moderation"
 """What ``pull`` and ``check`` call the classifier that looks at results."""
@@ -36,7 +38,9 @@ def models() -> None:
 def list_(as_json: bool, data: Path | None) -> None:
     """List the catalogue's models."""
     settings = load_settings(data)
-    rows = [_row(card, settings) for card in open_catalog(settings).models.values()]
+    catalog = open_catalog(settings)
+    offers = offers_of(settings, catalog, load_upstreams(settings, catalog))
+    rows = [_row(card, settings, offers) for card in catalog.models.values()]
     columns = ("id", "queue", "served_by", "vram_gb", "typical_s", "license", "weights")
     show_rows(rows, columns, as_json=as_json, empty="The catalogue is empty.")
 
@@ -84,7 +88,8 @@ def asked_about(settings: Settings, ids: Sequence[str] = ()) -> list[dict[str, A
     catalog = open_catalog(settings)
     if not ids:
         judges = [_asked_judge(catalog, settings)] if settings.result_moderation else []
-        return [_asked(card, settings) for card in catalog.models.values()] + judges
+        loaded = [card for card in catalog.models.values() if not card.is_hosted]
+        return [_asked(card, settings) for card in loaded] + judges
     asked = []
     for name in ids:
         card = catalog.card(name)
@@ -150,13 +155,14 @@ def _sources(card: ModelCard) -> dict[str, Any]:
     return {part: source.model_dump() for part, source in card.weights.items()}
 
 
-def _row(card: ModelCard, settings: Settings) -> dict[str, Any]:
+def _row(card: ModelCard, settings: Settings, offers: Offers) -> dict[str, Any]:
     published = [
         source.hub_id if isinstance(source, HubSource) else source.url.rpartition("/")[2]
         for source in card.weights.values()
     ]
     more = f" and {len(published) - 1} more" if published[1:] else ""
-    places = {"tiny": "built-in tiny", "hub": f"{published[0]}{more}"}
+    places = {"tiny": "built-in tiny", "hub": f"{published[0] if published else '-'}{more}"}
+    weights = places.get(settings.weights, f"{settings.weights}/{card.id}")
     return {
         "id": card.id,
         "title": card.title,
@@ -168,7 +174,7 @@ def _row(card: ModelCard, settings: Settings) -> dict[str, Any]:
         "typical_s": list(card.typical_s),
         "license": card.license,
         "non_commercial": card.non_commercial,
-        "served_by": card.served_by(settings.weights),
+        "served_by": offers.makers(card, card.operations, settings.weights) or "-",
         "sources": _sources(card),
-        "weights": places.get(settings.weights, f"{settings.weights}/{card.id}"),
+        "weights": "-" if card.is_hosted else weights,
     }

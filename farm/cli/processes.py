@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from farm.cards import UPSTREAM_QUEUE
 from farm.catalog import Catalog
 from farm.cli.common import data_option
 from farm.config import Settings, child_environment, load_settings, make_folder
@@ -22,9 +23,12 @@ from farm.errors import SetupError
 from farm.messages import CONTROL_QUEUE, INTAKE_QUEUE, WEBHOOKS_QUEUE
 from farm.servers import die_with_parent
 from farm.services import open_catalog
+from farm.upstreams import Upstream, load_upstreams
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+UPSTREAM_PROCESSES = 4
+"""Each waits for an upstream with one job, and takes some 120 MB."""
 CONTROL_PROCESSES = 5
 """One sends webhooks, most may wait for somebody's slow web server, one is enough for the rest."""
 # A decoded picture is tens of megabytes. Above this many bytes malloc asks the system for pages
@@ -72,21 +76,52 @@ def api(host: str, port: int, supervised: bool, data: Path | None) -> None:
 
 
 @click.command()
-@click.option("--queues", metavar="IDS", help="Model ids or queues, comma separated. Default: all.")
+@click.option(
+    "--queues",
+    metavar="IDS",
+    help="Model ids or queues, comma separated. Default: all but upstream.",
+)
 @click.option("--gpu", type=click.IntRange(0, 255), help="The CUDA device to use, from 0.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 64),
+    help=f"Jobs at once; above 1 only with --queues upstream. Default there: {UPSTREAM_PROCESSES}.",
+)
 @supervised_option
 @data_option
-def worker(queues: str | None, gpu: int | None, supervised: bool, data: Path | None) -> None:
-    """Run jobs: one worker for each GPU."""
+def worker(
+    queues: str | None,
+    gpu: int | None,
+    concurrency: int | None,
+    supervised: bool,
+    data: Path | None,
+) -> None:
+    """Run jobs: one worker for each GPU, and one for upstreams."""
     settings = load_settings(data)
     settings.need_database()
-    names = _queue_names(queues, open_catalog(settings))
+    catalog = open_catalog(settings)
+    names = _queue_names(queues, catalog)
+    if UPSTREAM_QUEUE in names:
+        _check_keys(load_upstreams(settings, catalog))
+    only_waits = names == [UPSTREAM_QUEUE]
+    if not only_waits and concurrency not in (None, 1):
+        raise click.BadParameter(
+            "Two jobs at once on a device are slower than one after the other. Only a worker "
+            "with --queues upstream, which waits for others, has more.",
+            param_hint="--concurrency",
+        )
     device = "any" if gpu is None else f"gpu{gpu}"
+    device = "upstream" if only_waits else device
     _celery(
         settings,
         supervised,
         # One child: the parent answers while the child computes, and can kill it.
-        _worker_command(f"worker-{device}", names, 1, settings),
+        _worker_command(
+            f"worker-{device}",
+            names,
+            concurrency or (UPSTREAM_PROCESSES if only_waits else 1),
+            settings,
+        ),
         # CUDA numbers GPUs by speed, NVML and nvidia-smi by bus, unless told otherwise.
         {}
         if gpu is None
@@ -146,7 +181,8 @@ def flower(host: str, port: int, supervised: bool, data: Path | None) -> None:
 def _queue_names(queues: str | None, catalog: Catalog) -> list[str]:
     """Queues from model ids, aliases or queue names. Raises BadParameter for an unknown one."""
     if queues is None:
-        return list(catalog.queues)
+        # A worker with a GPU does not wait for others.
+        return [queue for queue in catalog.queues if queue != UPSTREAM_QUEUE]
     names = []
     for word in filter(None, (part.strip() for part in queues.split(","))):
         card = catalog.card(word)
@@ -157,6 +193,17 @@ def _queue_names(queues: str | None, catalog: Catalog) -> list[str]:
     if not names:
         raise click.BadParameter("names no model.", param_hint="--queues")
     return list(dict.fromkeys(names))
+
+
+def _check_keys(upstreams: Mapping[str, Upstream]) -> None:
+    """Raise SetupError where a worker of upstreams has none, or a key is not there."""
+    if not upstreams:
+        raise SetupError(
+            "The queue upstream needs FARM_UPSTREAMS, a file that says who runs which model; "
+            "deploy/upstreams.example.toml is one to copy."
+        )
+    for upstream in upstreams.values():
+        upstream.key()
 
 
 def _worker_command(

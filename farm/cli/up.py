@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from farm.accounts import create_account
+from farm.cards import UPSTREAM_QUEUE
 from farm.cli import machine
 from farm.cli.common import data_option, opened
 from farm.cli.supervision import Program, Supervisor
@@ -18,6 +19,8 @@ from farm.db import upgrade
 from farm.embedded import start_postgres, start_redis
 from farm.keys import create_key
 from farm.servers import Server, socket_folder
+from farm.services import open_catalog
+from farm.upstreams import load_upstreams
 
 FIRST_EMAIL = "you@farm.example"
 FLOWER_PORT = 5555
@@ -39,6 +42,8 @@ def up(host: str, port: int, flower: bool, data: Path | None) -> None:
         machine.clear_crashed(folder)
         # Read again: what a farm that crashed wrote down no longer counts.
         settings = load_settings(data)
+        # Before anything is started: the workers would only say it in their logs.
+        load_upstreams(settings, open_catalog(settings))
         machine.check_port(host, port)
         stack.enter_context(stoppable())
         _run(settings, host, port, flower, stack)
@@ -118,6 +123,8 @@ def _programs(
     ]
     # With one device or none there is nothing to choose, so what the operator set stays.
     programs = workers if gpus > 1 else [program("worker", "worker")]
+    if settings.upstreams:
+        programs.append(program("worker-upstream", "worker", "--queues", UPSTREAM_QUEUE))
     programs.append(program("api", "api", "--host", host, "--port", str(port)))
     programs.append(program("control", "control"))
     programs.append(program("beat", "beat"))
