@@ -18,7 +18,7 @@ GUIDANCE_SCALE = 6.0
 """As the model card of zai-org/CogVideoX-2b has it."""
 
 
-class CogVideoXEngine(VideoEngine):
+class CogVideoXEngine(VideoEngine[Diffusion]):
     """Text to video, 720 x 480 at 8 frames a second, with guidance and a negative prompt.
 
     fp16 on a GPU, which is what the 2B model was trained in; float32 on a CPU. The VAE decodes

@@ -8,33 +8,47 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from farm.errors import FieldError, InvalidRequest
 from farm.types import Artifact, OnStep, RunRequest
 from models.base import EngineSetup, faults
-from models.parts import seeds, video, video_params
+from models.parts import seeds, start_picture, video, video_params
 from models.parts.diffusion import Diffusion
 from models.parts.loaded_engine import LoadedEngine
 from models.parts.pictures import Pixels
 from models.parts.video_params import Clip
 
 
-class VideoEngine(LoadedEngine[Diffusion]):
-    """A :class:`models.base.Engine` that makes one MP4 out of words."""
+class Resident(Protocol):
+    """What an engine loads; ``resident_bytes`` is the device memory that it takes."""
+
+    @property
+    def resident_bytes(self) -> int: ...
+
+
+Model = TypeVar("Model", bound=Resident)
+
+
+class VideoEngine(LoadedEngine[Model]):
+    """A :class:`models.base.Engine` that makes one MP4 out of words, or of words and the
+    picture that the film begins with."""
 
     def __init__(self, setup: EngineSetup) -> None:
         super().__init__(setup)
+        self._operation = video_params.operation_of(setup.model_id)
         self._read = video_params.reader(setup.model_id, setup.options)
 
     def run(self, request: RunRequest, on_step: OnStep) -> list[Artifact]:
         """See :meth:`models.base.Engine.run`. One MP4, of the size, rate and number of frames
         that :mod:`models.parts.video_params` makes of the request."""
-        if request.operation != "video":
-            raise InvalidRequest([FieldError("operation", "must be video.")])
+        if request.operation != self._operation:
+            raise InvalidRequest([FieldError("operation", f"must be {self._operation}.")])
         clip = self._read(request.params)
+        if self._operation == video_params.FROM_A_PICTURE:
+            clip = clip.beginning_with(start_picture.opened(request))
         model = self._loaded()
         text = {"model": request.model, "seed": clip.seed, "steps": clip.steps}
         text["job_id"] = request.job_id
@@ -43,16 +57,16 @@ class VideoEngine(LoadedEngine[Diffusion]):
             data = video.mp4(frames, clip.width, clip.height, clip.fps, text)
         return [Artifact(data, "video/mp4", "video", "mp4", clip.facts)]
 
-    def _size(self, model: Diffusion) -> int:
+    def _size(self, model: Model) -> int:
         return model.resident_bytes
 
     @abc.abstractmethod
-    def _frames(self, model: Diffusion, clip: Clip, on_step: OnStep) -> Iterator[Pixels]:
+    def _frames(self, model: Model, clip: Clip, on_step: OnStep) -> Iterator[Pixels]:
         """Every frame of the clip, of its size; some may be made only as they are asked for."""
 
 
 def filmed(model: Diffusion, clip: Clip, on_step: OnStep, **arguments: Any) -> Iterator[Pixels]:
-    """Run a text-to-video pipeline, one step for each of the clip's, and give its frames.
+    """Run a pipeline that makes films, one step for each of the clip's, and give its frames.
 
     ``arguments`` are the pipeline's own, beside words, size, frames, steps and generator. The
     film stays on the device; a frame at a time is brought from there.

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from PIL import Image
+
 from farm.errors import FieldError, InvalidRequest, SetupError
+from models.parts import start_picture
 from models.parts.image_params import STEPS_MAX, check
 
 WAN_FPS = 16
 """What Wan 2.1 was trained on: https://github.com/Wan-Video/Wan2.1, wan/configs."""
 WAN_SIZES = {"480p": (832, 480), "720p": (1280, 720)}
+WAN_MULTIPLE = 16
+"""A latent is eight pixels of a side, and the network looks at two by two of them at once."""
 COGVIDEOX_FPS = 8
 COGVIDEOX_SIZE = (720, 480)
 """The one size and rate of CogVideoX-2b; see its model card, zai-org/CogVideoX-2b."""
+FROM_WORDS, FROM_A_PICTURE = "video", "image-to-video"
+"""The operations. A job of the second comes with the picture that its film begins with."""
 DURATION_MAX_S = 60
 FRAMES_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What a film is made from: sizes in pixels, ``fps`` in frames a second."""
+    """What a film is made from: sizes in pixels, ``fps`` in frames a second; ``start`` is the
+    picture that it begins with, RGB, of any size."""
 
     prompt: str
     negative_prompt: str
@@ -32,6 +40,13 @@ class Clip:
     frames: int
     fps: int
     steps: int
+    start: Image.Image | None = None
+
+    def beginning_with(self, picture: Image.Image) -> Clip:
+        """The same film with as many pixels, in this picture's shape, which it begins with."""
+        area = self.width * self.height
+        width, height = start_picture.film_size(picture.size, area, WAN_MULTIPLE)
+        return replace(self, width=width, height=height, start=picture)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -49,6 +64,11 @@ class Clip:
 
 Reader = Callable[[Mapping[str, Any]], Clip]
 """Reads a request's parameters; raises InvalidRequest naming what is missing or unusable."""
+
+
+def operation_of(model_id: str) -> str:
+    """What the jobs of a model of the catalogue that makes films are called."""
+    return FROM_A_PICTURE if model_id == "wan-i2v" else FROM_WORDS
 
 
 def reader(model_id: str, options: Mapping[str, str]) -> Reader:
@@ -110,6 +130,7 @@ def _cogvideox(options: Mapping[str, str]) -> Reader:
 
 _READERS: dict[str, Callable[[Mapping[str, str]], Reader]] = {
     "wan2.1": _wan,
+    "wan-i2v": _wan,
     "cogvideo-2b": _cogvideox,
 }
 

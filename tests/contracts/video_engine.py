@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,10 +18,12 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from farm.errors import Cancelled, EngineFault, InvalidRequest, OutOfMemory
 from farm.types import Artifact, RunRequest
 from models.base import Engine
+from tests.contracts.edit_engine import in_mode, tiff
 
 Frames = NDArray[np.uint8]
 BT_709, TELEVISION = 1, 1
@@ -99,12 +101,20 @@ class VideoEngineContract:
     """How many steps its progress counts."""
     bad_params: ClassVar[tuple[tuple[str, Any], ...]]
     """What is refused beside what no engine takes; None takes the parameter out."""
+    operation: ClassVar[str] = "video"
+    resides: ClassVar[bool] = True
+    """False where nothing is brought onto a device."""
     device: ClassVar[str] = "cpu"
 
     @classmethod
     def create(cls, cache: Path) -> Engine:
         """A new engine, not loaded, whose interrupts are (TimeIsUp,)."""
         raise NotImplementedError
+
+    @classmethod
+    def inputs(cls) -> dict[str, bytes]:
+        """The job's pictures."""
+        return {}
 
     @classmethod
     def request(cls, **changes: Any) -> RunRequest:
@@ -116,7 +126,7 @@ class VideoEngineContract:
         }
         params |= {**cls.params, **changes}
         params = {name: value for name, value in params.items() if value is not None}
-        return RunRequest(uuid.UUID(int=9), 1, cls.model_id, "video", params)
+        return RunRequest(uuid.UUID(int=9), 1, cls.model_id, cls.operation, params, cls.inputs())
 
     def test_it_is_an_mp4_that_plays_at_once_everywhere(self, film: Film) -> None:
         kind = (film.artifact.media_type, film.artifact.folder, film.artifact.extension)
@@ -182,7 +192,8 @@ class VideoEngineContract:
             assert other.resident_bytes == 0
             other.load(self.device)
             other.load(self.device)
-            assert other.resident_bytes == filmer.resident_bytes > 0
+            assert other.resident_bytes == filmer.resident_bytes
+            assert (other.resident_bytes > 0) == self.resides
         cancelled, seen = Cancelled("The customer changed their mind."), []
 
         def cancel(step: int, steps: int) -> None:
@@ -244,3 +255,51 @@ class VideoEngineContract:
 
     def test_served_by_is_what_the_card_says(self, filmer: Engine) -> None:
         assert filmer.served_by == self.served_by
+
+
+def scene(width: int, height: int, seed: int = 5) -> Image.Image:
+    """An RGB picture of a red left half and a blue right one, with soft blobs."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    picture = np.where((x < width / 2)[..., None], (200, 60, 50), (40, 80, 190)).astype(float)
+    for _ in range(12):
+        spot = np.hypot(x - rng.uniform(0, width), y - rng.uniform(0, height))
+        light = np.exp(-((spot / (0.1 * max(width, height))) ** 2))
+        picture += light[..., None] * rng.uniform(-90, 90, 3)
+    return Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+
+
+class ImageVideoEngineContract(VideoEngineContract):
+    """For engines that film from a picture: ``size`` is that of a film from :meth:`picture`."""
+
+    operation: ClassVar[str] = "image-to-video"
+
+    @classmethod
+    def picture(cls) -> Image.Image:
+        """The usual job's picture."""
+        return scene(832, 480)
+
+    @classmethod
+    def inputs(cls) -> dict[str, bytes]:
+        return {"image": tiff(cls.picture())}
+
+    @classmethod
+    def of(cls, picture: Image.Image) -> RunRequest:
+        """The usual job with another picture."""
+        return replace(cls.request(), inputs={"image": tiff(picture)})
+
+    def test_the_picture_decides_what_is_seen(self, filmer: Engine, frames: Frames) -> None:
+        [artifact] = filmer.run(self.of(scene(832, 480, 6).convert("L")), ignore)
+        assert np.abs(decoded(artifact.data).astype(np.int16) - frames).mean() > 0.5
+
+    def test_an_upright_picture_gives_an_upright_film(self, filmer: Engine) -> None:
+        [artifact] = filmer.run(self.of(in_mode(scene(60, 104), "RGBA")), ignore)
+        assert decoded(artifact.data).shape == (self.count, 832, 480, 3)
+        assert (artifact.facts["width"], artifact.facts["height"]) == (480, 832)
+
+    def test_without_a_picture_nothing_is_computed(self, filmer: Engine) -> None:
+        seen: list[int] = []
+        with pytest.raises(InvalidRequest) as caught:
+            filmer.run(replace(self.request(), inputs={}), lambda step, _: seen.append(step))
+        assert [error.field for error in caught.value.errors] == ["image"]
+        assert seen == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from models.base import Engine
 from models.parts.frames import Flight
 from models.registry import create
 from tests.contracts.video_engine import (
+    ImageVideoEngineContract,
     TimeIsUp,
     VideoEngineContract,
     decoded,
@@ -22,6 +24,7 @@ from tests.contracts.video_engine import (
     filmer,
     frames,
     ignore,
+    scene,
 )
 
 __all__ = ["film", "filmer", "frames"]
@@ -59,6 +62,36 @@ class TestAnimate(VideoEngineContract):
     def test_720p_is_exact(self, filmer: Engine) -> None:
         [artifact] = filmer.run(self.request(duration=0.1, resolution="720p"), ignore)
         assert decoded(artifact.data).shape == (5, 720, 1280, 3)
+
+
+class TestAnimateAPicture(ImageVideoEngineContract):
+    """Without a checkpoint: the camera moves over the customer's own picture."""
+
+    model_id = "wan-i2v"
+    served_by = "animate"
+    params: ClassVar = {"duration": 0.5, "resolution": "480p"}
+    size = (832, 480)
+    count = 9
+    fps = 16
+    steps = 2
+    reported = 2
+    resides = False
+    bad_params: ClassVar = TestAnimate.bad_params
+
+    @classmethod
+    def create(cls, cache: Path) -> Engine:
+        return twin(cls.model_id, cache, steps=str(cls.steps))
+
+    def test_it_is_the_picture_that_is_seen(self, filmer: Engine) -> None:
+        request = replace(self.of(scene(600, 600)), params=self.request(prompt="zoom in").params)
+        [artifact] = filmer.run(request, ignore)
+        frames = decoded(artifact.data).astype(int)
+        assert frames.shape == (9, 624, 624, 3)
+        left, right = frames[0, :, :150].mean(axis=(0, 1)), frames[0, :, -150:].mean(axis=(0, 1))
+        assert np.abs(left - (200, 60, 50)).max() < 40
+        assert np.abs(right - (40, 80, 190)).max() < 40
+        whole = np.asarray(scene(600, 600).resize((624, 624))).astype(int)
+        assert np.abs(frames[0] - whole).mean() < 12, "it begins with nearly all of it"
 
 
 def test_it_stands_in_for_cogvideox_too(tiny_cache: Path) -> None:

@@ -12,7 +12,7 @@ from diffusers import WanPipeline
 
 from farm.errors import SetupError
 from models.base import Engine
-from models.engines import wan
+from models.parts import wan
 from models.parts.diffusion import Diffusion, read_pipeline
 from models.parts.text_to_video import VideoEngine
 from tests.contracts.video_engine import (
