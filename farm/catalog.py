@@ -7,15 +7,14 @@ values and refuses a file in which anything is missing, doubled, unknown or out 
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from farm.cards import Frozen, HubSource, Identifier, ModelCard
-from farm.errors import SetupError
+from farm.data_files import load_data, with_ids
 from farm.types import CREDIT_TENTHS
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
@@ -117,11 +116,11 @@ class Catalog(Frozen):
     @classmethod
     def _name_the_rows(cls, table: Any) -> Any:
         """The TOML key is the id; plans take theirs from their own key."""
-        named = _with_ids(table)
+        named = with_ids(table)
         if isinstance(named, dict):
             for row in named.values():
                 if isinstance(row, dict) and "plans" in row:
-                    row["plans"] = _with_ids(row["plans"])
+                    row["plans"] = with_ids(row["plans"])
         return named
 
     @model_validator(mode="after")
@@ -167,13 +166,6 @@ class Catalog(Frozen):
         return tuple(dict.fromkeys(card.queue for card in self.models.values()))
 
 
-def _with_ids(table: Any) -> Any:
-    """The table with each row's key as its id; what is no table is left for pydantic to name."""
-    if not isinstance(table, dict):
-        return table
-    return {k: dict(row, id=k) if isinstance(row, dict) else row for k, row in table.items()}
-
-
 def load_catalog(path: Path = BUILT_IN) -> Catalog:
     """Read and validate a catalogue file.
 
@@ -181,18 +173,7 @@ def load_catalog(path: Path = BUILT_IN) -> Catalog:
         SetupError: the file is missing, is not TOML, or breaks a rule; the message names
             the file and every place in it that is wrong.
     """
-    try:
-        return Catalog.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise SetupError(f"The catalogue {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SetupError(f"The catalogue {path} is not valid TOML: {error}.") from error
-    except ValidationError as error:
-        places = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'catalogue'}: {item['msg']}"
-            for item in error.errors()
-        )
-        raise SetupError(f"The catalogue {path} is wrong: {places}.") from error
+    return load_data(path, Catalog, "catalogue")
 
 
 @functools.cache
