@@ -190,6 +190,20 @@ _QUERIES: tuple[tuple[int, str, str], ...] = (
           AND (i.deleted_at IS NOT NULL OR (j.ready AND i.key IS NULL))
         """,
     ),
+    (
+        11,
+        "an account's jobs are numbered without a gap, and no batch is a part of one",
+        """
+        SELECT 'account ' || a.id AS who FROM accounts a
+        LEFT JOIN (SELECT account_id, count(*) AS jobs, max(seq) AS last FROM jobs
+                   GROUP BY account_id) j ON j.account_id = a.id
+        WHERE a.jobs_made <> coalesce(j.jobs, 0) OR a.jobs_made <> coalesce(j.last, 0)
+        UNION ALL
+        SELECT 'batch ' || batch_id FROM jobs GROUP BY batch_id
+        HAVING count(*) <> max(batch_size) OR min(batch_size) <> max(batch_size)
+            OR max(seq) - min(seq) + 1 <> count(*) OR min(account_id::text) <> max(account_id::text)
+        """,
+    ),
 )
 
 _READABLE_OUTPUTS = text(

@@ -83,7 +83,7 @@ def test_make_demo(tmp_path: Path) -> None:
     assert (out / "music.wav").read_bytes()[:4] == b"RIFF"
     assert (out / "film.mp4").read_bytes()[4:8] == b"ftyp"
     assert "balance: 9882 credits (was 10000, spent 118)" in done.stdout
-    assert "audit: all 10 invariants hold" in done.stdout
+    assert "audit: all 11 invariants hold" in done.stdout
 
 
 STATUSES = ("queued", "processing", "completed")

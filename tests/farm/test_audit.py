@@ -59,7 +59,7 @@ def settled(services: Services) -> uuid.UUID:
 def test_it_says_that_all_is_well_in_one_line_and_keeps_the_result(
     services: Services, settled: uuid.UUID
 ) -> None:
-    assert summary(audit(services)) == "audit: all 10 invariants hold"
+    assert summary(audit(services)) == "audit: all 11 invariants hold"
     assert scalar(services, "SELECT broken FROM audits ORDER BY id DESC LIMIT 1") == []
     assert scalar(services, "SELECT state FROM jobs WHERE id = :id", id=settled) == "succeeded"
 
@@ -89,6 +89,9 @@ def test_it_says_that_all_is_well_in_one_line_and_keeps_the_result(
         (9, "UPDATE idempotency_keys SET account_id = gen_random_uuid()"),
         (10, "UPDATE inputs SET deleted_at = now()"),
         (10, "UPDATE inputs SET key = NULL, url = 'https://x.example/a.png'"),
+        (11, "UPDATE jobs SET batch_size = 2 WHERE id = :job"),
+        (11, "UPDATE jobs SET seq = seq + 100 WHERE id = :job"),
+        (11, "UPDATE accounts SET jobs_made = jobs_made + 1"),
     ],
 )
 def test_each_broken_invariant_is_found(
@@ -118,7 +121,7 @@ def test_a_missing_and_an_altered_file_are_found(services: Services, settled: uu
     findings = {finding.number: finding for finding in audit(services)}
     assert findings[5].offenders == 1
     assert str(settled) in findings[5].example
-    assert summary(list(findings.values())) == "audit: BROKEN: invariant 5 (of 10)"
+    assert summary(list(findings.values())) == "audit: BROKEN: invariant 5 (of 11)"
 
 
 def test_an_expired_output_may_be_gone(services: Services, settled: uuid.UUID) -> None:

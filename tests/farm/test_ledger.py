@@ -296,8 +296,8 @@ def test_a_job_without_a_hold_is_refused_when_it_is_committed(
 ) -> None:
     sql = (
         "INSERT INTO jobs (id, account_id, storefront, model, operation, queue, priority,"
-        " params, price, price_rule) SELECT :id, account_id, storefront, model, operation,"
-        " queue, priority, params, price, price_rule FROM jobs"
+        " params, price, price_rule, seq, batch_id) SELECT :id, account_id, storefront, model,"
+        " operation, queue, priority, params, price, price_rule, seq + 1, :id FROM jobs"
     )
     assert "but its hold is missing" in refusal(services, sql, id=uuid.uuid4())
     assert scalar(services, "SELECT count(*) FROM jobs") == 1
