@@ -67,18 +67,20 @@ _SECONDARY = text(
 # Times are spread over a month that ended two days ago: every output's day is over.
 _JOBS = text(
     """
-    WITH job AS (
+    WITH made AS (
         SELECT gen_random_uuid() AS id, n, n % 10 <> 0 AS good,
             (CAST(:accounts AS uuid[]))[1 + n % cardinality(CAST(:accounts AS uuid[]))] AS account,
             now() - interval '2 days' - random() * interval '30 days' AS t
         FROM generate_series(1, :number) AS n
+    ), job AS (
+        SELECT *, row_number() OVER (PARTITION BY account ORDER BY t) AS seq FROM made
     )
-    INSERT INTO jobs (id, account_id, storefront, model, operation, queue, priority, params,
+    INSERT INTO jobs (id, account_id, seq, batch_id, storefront, model, operation, queue, priority, params,
         price, price_rule, state, attempt, worker, rung_at, step, steps, created_at, queued_at,
         started_at, finished_at, settled_attempt, error_code, error_message, facts, served_by,
         processing_ms, output_key, output_path, output_sha256, output_bytes, output_type,
         output_expires_at, output_deleted_at)
-    SELECT id, account, 'pixelapi', 'sdxl', 'generate', 'gpu.sdxl', 0,
+    SELECT id, account, seq, id, 'pixelapi', 'sdxl', 'generate', 'gpu.sdxl', 0,
         jsonb_build_object('prompt', 'a lighthouse in a storm, oil on canvas', 'steps', 30,
             'width', 1024, 'height', 1024, 'guidance_scale', 7.5, 'negative_prompt', '',
             'seed', n),
@@ -125,10 +127,11 @@ _ENTRIES = text(
 )
 _BALANCES = text(
     """
-    UPDATE accounts SET posted = posted - spent.tenths,
+    UPDATE accounts SET posted = posted - spent.tenths, jobs_made = spent.jobs,
         grant_left = greatest(grant_left - spent.tenths, 0)
-    FROM (SELECT account_id, sum(price) AS tenths FROM jobs WHERE state = 'succeeded'
-          GROUP BY account_id) AS spent
+    FROM (SELECT account_id, count(*) AS jobs,
+              sum(price) FILTER (WHERE state = 'succeeded') AS tenths
+          FROM jobs GROUP BY account_id) AS spent
     WHERE accounts.id = spent.account_id
     """
 )
