@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from api.log import get_logger
 from farm.errors import DatabaseUnavailable
@@ -53,7 +52,7 @@ class Outlooks:
             return job
         position = None if job.state is JobState.RUNNING else place.position
         eta_s = None if place.eta_s is None else max(place.eta_s - age_s, 0.0)
-        return replace(job, place=Place(position, eta_s))
+        return job._replace(place=Place(position, eta_s))
 
     def _refreshed(self, job: JobView) -> float:
         """The age of what is known, in seconds, after it was played again where that is due."""
