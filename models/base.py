@@ -121,7 +121,8 @@ class UpstreamSetup:
     """Another service that runs a model for the farm, and what calling it needs from outside.
 
     ``name`` is what the service is called; ``model`` its own name for the model; ``timeout_s``
-    the longest wait for one answer, ``run_s`` for all of one run. The ``key`` is in no repr.
+    the longest wait for one answer, ``run_s`` for all of one run, ``backoff_s`` the shortest
+    before the same is asked again. The ``key`` is in no repr.
     """
 
     name: str
@@ -134,6 +135,7 @@ class UpstreamSetup:
     fetch: Fetch
     read_picture: ReadPicture
     gate: Gate
+    backoff_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from farm.config import load_settings
@@ -91,7 +92,8 @@ def show_rows(
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
+        # A licence called "[dev]" is no markup.
+        table.add_row(*(escape(_cell(row[column])) for column in columns))
     # A pipe has no width: never cut a line that another program reads.
     console = Console()
     Console(width=None if console.is_terminal else 400).print(table)

@@ -249,7 +249,7 @@ async def _finished(run: _Run, task: answers.Task) -> answers.Task:
     if refused(why.code, why.type):
         raise ContentRefused(f"{name} refuses it by its content policy.")
     said = quoted(why.message, run.upstream.key)
-    raise UpstreamFault(f"The task {task_id} of {name} ended as {task.status}. It said {said}.")
+    raise UpstreamFault(f"The task at {name} ended as {task.status}. It said {said}.")
 
 
 async def _asked_about(

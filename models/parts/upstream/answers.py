@@ -60,10 +60,10 @@ def read(response: httpx2.Response, form: type[Form], name: str) -> Form:
         return form.model_validate_json(response.content)
     except ValidationError:
         # Its text would quote the answer.
-        kind = response.headers.get("content-type", "no type")[:100]
+        html = response.headers.get("content-type", "").startswith("text/html")
     raise UpstreamFault(
         f"{name} answered with status {response.status_code}, and {len(response.content):,} bytes "
-        f"of {kind!r} that are not the answer expected."
+        f"{'of HTML ' if html else ''}that are not the answer expected."
     )
 
 

@@ -25,7 +25,7 @@ RETRY_AFTER_MAX_S = 60.0
 """Who asks for a longer wait is asked again by the job's next run, or not at all."""
 GATE_MAX_S = 30.0
 """How long a run waits for an upstream that is being left alone."""
-_BACKOFF_S, _BACKOFF_MAX_S = 0.5, 8.0
+_BACKOFF_MAX_S = 8.0
 _TICK_S = 0.5
 
 
@@ -109,7 +109,7 @@ class Caller:
                 raise UpstreamUnavailable(
                     f"{self._setup.name} broke several times in a row and is left alone for now."
                 )
-            await self.pause(wait_s)
+            await self.pause(min(wait_s, _TICK_S))
 
     async def _before_the_next(self, problem: Problem, number: int) -> None:
         """Tell the gate, and wait as long as is due. Raises where there is no next call."""
@@ -121,7 +121,7 @@ class Caller:
             raise UnknownParameter(problem)
         if not problem.again or number >= CALLS_MAX or problem.after_s > RETRY_AFTER_MAX_S:
             raise problem.error
-        backoff_s = min(_BACKOFF_S * 2.0 ** (number - 1), _BACKOFF_MAX_S)
+        backoff_s = min(self._setup.backoff_s * 2.0 ** (number - 1), _BACKOFF_MAX_S)
         # Never sooner than was asked for; and not all who wait at the same moment.
         wait_s = max(problem.after_s, backoff_s) * random.uniform(1.0, 1.25)
         if wait_s > self.left_s:

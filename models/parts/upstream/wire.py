@@ -7,6 +7,7 @@ business; and it reads an answer of any size into memory.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -30,6 +31,10 @@ _SENT = frozenset(
         "transfer-encoding",
     }
 )
+
+for _library in ("httpcore2", "httpx2", "openai"):
+    # They log every header that comes, and who knows what an upstream writes there.
+    logging.getLogger(_library).setLevel(logging.WARNING)
 
 
 class AnswerRefused(Exception):
@@ -67,8 +72,15 @@ class Transport(httpx2.AsyncBaseTransport):
         headers = [(name, v) for name, v in request.headers.multi_items() if name in _SENT]
         # What unpacks to a thousand times its size is no picture.
         headers += [("Accept-Encoding", "identity"), ("User-Agent", "media-farm")]
-        request.headers = httpx2.Headers(headers)
-        response = await self._inner.handle_async_request(request)
+        # A new request: the client looks for headers of its own in the one that it made.
+        bare = httpx2.Request(
+            request.method,
+            request.url,
+            headers=headers,
+            stream=request.stream,
+            extensions=request.extensions,
+        )
+        response = await self._inner.handle_async_request(bare)
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             await response.aclose()
             raise AnswerRefused("the answer is compressed, which nobody asked for")
