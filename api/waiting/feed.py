@@ -29,6 +29,7 @@ class Feed:
         ended: some job has ended, perhaps one that nobody here waits for.
         heard: an event of a wanted job, which is not its end.
         joined: from now on the events of this wanted job are heard; those before were not.
+        opened: from now on the ends of all jobs are heard; those before were not.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Feed:
         ended: Callable[[uuid.UUID], None],
         heard: Callable[[JobEvent], None],
         joined: Callable[[uuid.UUID], None],
+        opened: Callable[[], None],
     ) -> None:
         self._url = url
         self._ended = ended
         self._heard = heard
         self._joined = joined
+        self._opened = opened
         self._wanted: dict[str, uuid.UUID] = {}
         self._to_join: set[str] = set()
         self._to_leave: set[str] = set()
@@ -126,6 +129,7 @@ class Feed:
                     self._ended(uuid.UUID(hex=data.decode()))
                 else:
                     self._connected = True
+                    self._opened()
             elif channel in self._wanted:
                 if kind == "message":
                     self._heard(JobEvent.decode(channel, data.decode()))

@@ -144,7 +144,13 @@ class WaitingRoom:
         with self._starting:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
-                self._feed = Feed(self._url, ended=self._ended, heard=self._heard, joined=self._ask)
+                self._feed = Feed(
+                    self._url,
+                    ended=self._ended,
+                    heard=self._heard,
+                    joined=self._ask,
+                    opened=self._ask_all,
+                )
                 threading.Thread(
                     target=self._run, args=(loop,), name="waiting-room", daemon=True
                 ).start()
@@ -198,6 +204,10 @@ class WaitingRoom:
         self._asked.add(job_id)
         if self._looking is None:
             self._looking = asyncio.get_running_loop().call_soon(self._look_at_the_asked)
+
+    def _ask_all(self) -> None:
+        for job_id in self._guests:
+            self._ask(job_id)
 
     def _look_at_the_asked(self) -> None:
         self._looking = None
@@ -294,8 +304,7 @@ class WaitingRoom:
 
     def _look_at_the_unheard(self) -> None:
         if not self._the_feed.is_connected:
-            for job_id in self._guests:
-                self._ask(job_id)
+            self._ask_all()
         asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._look_at_the_unheard)
 
     def _look_at_the_queues(self) -> None:
@@ -307,9 +316,8 @@ class WaitingRoom:
     def _stay(self) -> None:
         for guest in list(self._timers):
             self._told(guest, lambda g: g.stay())
-        for job_id in self._guests:
-            # Events may be lost on the way, and one may have been the last.
-            self._ask(job_id)
+        # Events may be lost on the way, and one may have been the last.
+        self._ask_all()
         asyncio.get_running_loop().call_later(self._stay_every_s, self._stay)
 
     def _see_everybody_off(self) -> None:
