@@ -24,13 +24,14 @@ from farm.errors import Malformed, StorageUnavailable, TooLarge
 FORM = "multipart/form-data"
 PARTS_MAX = 20
 TEXT_BYTES_MAX = 8192
-"""Room for the longest prompt there is, 2,000 characters of four bytes each."""
+"""Room for a prompt of 2,000 characters of four bytes each, the longest that most models take."""
 
 _HEADERS_BYTES_MAX = 64 * 1024
 _IN_MEMORY_BYTES = 512 * 1024
 _BOUNDARY_MAX = 200
 """RFC 2046 allows 70; nobody is turned away over a few more."""
 
+_NONE: Mapping[str, str] = {}
 _FILE_TYPES = ("image/", "application/octet-stream")
 
 
@@ -52,13 +53,15 @@ class Fields:
     """What a body holds, before anybody asked whether it makes sense.
 
     ``values`` are a JSON object's, or a form's texts; ``files`` a form's files that were asked
-    for; ``problems`` sentences about parts of a form by name, for whoever knows the name.
+    for; ``lists`` the parts that may come several times, in their order; ``problems`` sentences
+    about parts of a form by name, for whoever knows the name.
     """
 
     values: dict[str, Any]
     files: dict[str, Upload] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     is_form: bool = False
+    lists: dict[str, list[Upload | str]] = field(default_factory=dict)
 
     def fingerprint(self) -> dict[str, Any]:
         """What makes two bodies the same request, as JSON values."""
@@ -69,7 +72,13 @@ class Fields:
 
 
 def read_form(
-    request: FarmRequest, bytes_max: int, files: Mapping[str, int], keep: ExitStack
+    request: FarmRequest,
+    bytes_max: int,
+    files: Mapping[str, int],
+    keep: ExitStack,
+    *,
+    several: Mapping[str, str] = _NONE,
+    text_bytes_max: int = TEXT_BYTES_MAX,
 ) -> Fields:
     """The body as a form.
 
@@ -77,6 +86,9 @@ def read_form(
         bytes_max: of the whole body.
         files: the names of the files that are wanted, with how many bytes each may have.
         keep: closes the files.
+        several: names that may come several times, as files or texts, and the list of
+            ``Fields.lists`` that each goes into.
+        text_bytes_max: of one text.
 
     Raises:
         Malformed: no form, cut off, or with more or longer parts than a form needs.
@@ -84,7 +96,7 @@ def read_form(
         StorageUnavailable: there is no room for the files.
     """
     decoder = MultipartDecoder(_boundary(request), PIECE_BYTES + _HEADERS_BYTES_MAX)
-    parts = _Parts(files, keep)
+    parts = _Parts(files, keep, several, text_bytes_max)
     try:
         for piece in pieces(request, bytes_max, f"Send {FORM}."):
             _decode(decoder, piece, parts)
@@ -127,10 +139,18 @@ def _decode(decoder: MultipartDecoder, piece: bytes | None, parts: _Parts) -> No
 class _Parts:
     """Collects a form's parts as the decoder comes by them."""
 
-    def __init__(self, wanted: Mapping[str, int], keep: ExitStack) -> None:
+    def __init__(
+        self,
+        wanted: Mapping[str, int],
+        keep: ExitStack,
+        several: Mapping[str, str],
+        text_bytes_max: int,
+    ) -> None:
         self.fields = Fields({}, is_form=True)
         self._wanted = wanted
         self._keep = keep
+        self._several = several
+        self._text_bytes_max = text_bytes_max
         self._count = 0
         self._name = ""
         self._size = 0
@@ -158,7 +178,9 @@ class _Parts:
         fields = self.fields
         # A browser sends a file input that was left empty as a file without a name.
         self._named_file = not isinstance(part, File) or bool(part.filename)
-        if part.name in fields.values or part.name in fields.files:
+        if part.name in self._several and not _is_file(part):
+            self._text = []
+        elif part.name in fields.values or part.name in fields.files:
             fields.problems[part.name] = "appears more than once."
         elif not _is_file(part):
             self._text = []
@@ -172,7 +194,7 @@ class _Parts:
 
     def _add(self, data: bytes) -> None:
         self._size += len(data)
-        if self._text is not None and self._size <= TEXT_BYTES_MAX:
+        if self._text is not None and self._size <= self._text_bytes_max:
             self._text.append(data)
         elif self._file is not None:
             if self._size > self._wanted[self._name]:
@@ -186,14 +208,22 @@ class _Parts:
 
     def _end(self) -> None:
         if self._text is not None:
-            self.fields.values[self._name] = self._decoded(b"".join(self._text))
+            self._keep_part(self._decoded(b"".join(self._text)))
         elif self._file is not None and (self._size or self._named_file):
             self._file.seek(0)
-            self.fields.files[self._name] = Upload(self._file, self._size)
+            self._keep_part(Upload(self._file, self._size))
+
+    def _keep_part(self, found: Upload | str) -> None:
+        if self._name in self._several:
+            self.fields.lists.setdefault(self._several[self._name], []).append(found)
+        elif isinstance(found, str):
+            self.fields.values[self._name] = found
+        else:
+            self.fields.files[self._name] = found
 
     def _decoded(self, data: bytes) -> str:
-        if self._size > TEXT_BYTES_MAX:
-            problem = f"must be at most {TEXT_BYTES_MAX:,} bytes, got {self._size:,}."
+        if self._size > self._text_bytes_max:
+            problem = f"must be at most {self._text_bytes_max:,} bytes, got {self._size:,}."
             self.fields.problems[self._name] = problem
             return ""
         try:
