@@ -11,6 +11,9 @@ from api.request import current_request
 from api.runtime import Runtime
 from farm import views
 from farm.errors import NotFound
+from farm.services import Services
+from farm.types import JobState
+from farm.views import JobView
 
 _POLICY = "default-src 'none'; sandbox"
 
@@ -50,3 +53,16 @@ def blueprint(runtime: Runtime) -> Blueprint:
         return response
 
     return routes
+
+
+def read_output(services: Services, job: JobView) -> bytes | None:
+    """The file that came of a job; None where there is none, or none any more."""
+    if job.state is not JobState.SUCCEEDED or job.output_path is None:
+        return None
+    try:
+        output = views.find_output(services.db, job.output_path)
+        with services.storage.open(output.key) as file:
+            return file.read()
+    except NotFound:
+        # It expired between the two looks.
+        return None

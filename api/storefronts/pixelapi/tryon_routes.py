@@ -12,6 +12,7 @@ from api.accept import accept, accepted_reply
 from api.auth import Access, needs
 from api.bodies import finish_reading, parse_object, put_aside
 from api.docs import Answers
+from api.outputs import read_output
 from api.param_shapes import SubmitHeaders
 from api.replies import json_reply
 from api.request import current_request
@@ -21,10 +22,6 @@ from api.storefronts.pixelapi.ids import GenerationId
 from api.storefronts.pixelapi.media_routes import find_job
 from api.storefronts.pixelapi.translate import statuses_for
 from api.storefronts.pixelapi.tryon_errors import BodyTooLarge, about_the_body
-from farm import views
-from farm.errors import NotFound
-from farm.types import JobState
-from farm.views import JobView
 
 OPERATION = "try-on"
 _LEFTOVER_S = 5.0
@@ -82,17 +79,4 @@ def add_tryon(routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: s
         """The status of a try-on, and its picture; poll it until it has ended."""
         words = statuses_for(current_request().agent)
         job = find_job(runtime, job_id, OPERATION)
-        return json_reply(tryon.encode_tryon_job(job, words, _result(runtime, job)))
-
-
-def _result(runtime: Runtime, job: JobView) -> bytes | None:
-    """The file that came of a job; None where there is none, or none any more."""
-    if job.state is not JobState.SUCCEEDED or job.output_path is None:
-        return None
-    try:
-        output = views.find_output(runtime.services.db, job.output_path)
-        with runtime.services.storage.open(output.key) as file:
-            return file.read()
-    except NotFound:
-        # It expired between the two looks.
-        return None
+        return json_reply(tryon.encode_tryon_job(job, words, read_output(runtime.services, job)))
