@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from api.dialect import Dialect
+from api.storefronts.pixapi import DIALECT as PIXAPI
 from api.storefronts.pixelapi import DIALECT as PIXELAPI
 
-DIALECTS: tuple[Dialect, ...] = (PIXELAPI,)
+DIALECTS: tuple[Dialect, ...] = (
+    PIXELAPI,
+    PIXAPI,
+)
