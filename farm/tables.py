@@ -135,6 +135,13 @@ jobs = Table(
     _time("output_deleted_at"),
 )
 
+# Jobs that their owner marked; apart, because nothing else about a job hangs on it.
+favorites = Table(
+    "favorites",
+    metadata,
+    Column("job_id", UUID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+)
+
 holds = Table(
     "holds",
     metadata,
