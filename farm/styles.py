@@ -20,7 +20,9 @@ from pydantic import Field, field_validator, model_validator
 from farm.cards import Frozen, Identifier, ModelCard, ParamSpec
 from farm.data_files import load_data, with_ids
 from farm.errors import FieldError, InvalidRequest
+from farm.parameters import resolve
 
+OPERATION = "generate"
 BUILT_IN = Path(__file__).with_name("styles.toml")
 SLOT = "{prompt}"
 """Where the customer's words go in a template."""
@@ -89,10 +91,12 @@ class Quality(Frozen):
 
 
 class Preview(Frozen):
-    """What every style's preview shows; ``side`` is the longest one of the file, in pixels."""
+    """What every style's preview shows, in which shape; ``side`` is the longest one of the file
+    that is kept, in pixels."""
 
     prompt: Annotated[str, Field(min_length=1, max_length=_WORDS_MAX)]
     seed: Annotated[int, Field(ge=0, le=4294967295)]
+    shape: Identifier
     side: Annotated[int, Field(ge=64, le=1024)]
 
 
@@ -120,6 +124,7 @@ class StyleBook(Frozen):
         for name, table in (
             (NO_STYLE, self.styles),
             (SQUARE, self.shapes),
+            (self.preview.shape, self.shapes),
             (STANDARD, self.qualities),
         ):
             if name not in table:
@@ -173,30 +178,31 @@ class Look:
     shape: Shape
     quality: Quality
 
-    def fields(self, card: ModelCard, prompt: str) -> dict[str, Any]:
-        """The model's parameters for a prompt in this look: only those that it takes.
+    def params(self, card: ModelCard, prompt: Any, seed: Any = None) -> dict[str, Any]:
+        """The model's parameters for a prompt, as a client sent it, in this look.
 
         Sides and steps stop at the model's own limits.
 
         Raises:
-            InvalidRequest: with the style's words the prompt is longer than the model takes.
+            InvalidRequest: naming ``prompt`` or ``seed``; with the style's words too a prompt
+                may be no longer than the model takes.
         """
-        known = card.params_of("generate")
+        found, _ = resolve(card, {"prompt": prompt, "seed": seed}, OPERATION)
+        known = card.params_of(OPERATION)
         room = int(known["prompt"].max) - self.style.added
         if len(prompt) > room:
             words = f" with the style {self.style.id}" if self.style.added else ""
             message = f"must be at most {room:,} characters{words}, got {len(prompt):,}."
             raise InvalidRequest([FieldError("prompt", message)])
-        found: dict[str, Any] = {"prompt": self.style.applied(prompt)}
+        found["prompt"] = self.style.applied(prompt)
         negative = known.get("negative_prompt")
         if negative is not None and not negative.unused and self.style.negative:
             found["negative_prompt"] = self.style.negative
-        found |= self._size(known)
         steps = known.get("steps")
         if steps is not None and steps.default is not None:
             wanted = math.ceil(float(steps.default) * self.quality.steps)
             found["steps"] = int(min(wanted, steps.max))
-        return found
+        return found | self._size(known)
 
     def _size(self, known: Mapping[str, ParamSpec]) -> dict[str, int]:
         sides = {"width": self.shape.width, "height": self.shape.height}

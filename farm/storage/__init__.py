@@ -41,6 +41,14 @@ class Storage(Protocol):
     def delete_attempt(self, job_id: uuid.UUID, attempt: int) -> None:
         """Remove all files of one attempt. Raises StorageUnavailable."""
 
+    def keep(self, key: str, data: bytes) -> None:
+        """Store bytes for good under a ``<folder>/<name>`` that is no job's, in place of what
+        lay there; durable when this returns. Raises StorageUnavailable."""
+
+    def kept(self, folder: str) -> dict[str, float]:
+        """What was kept in a folder: each name and its unix seconds. Raises
+        StorageUnavailable."""
+
     def check(self) -> None:
         """Write and remove a small file. Raises StorageUnavailable saying what is wrong."""
 

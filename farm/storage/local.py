@@ -94,6 +94,38 @@ class LocalStorage:
                 if not any(folder.parent.iterdir()):
                     folder.parent.rmdir()
 
+    def keep(self, key: str, data: bytes) -> None:
+        """Write aside, flush to the disk, rename over what was there, flush the folder."""
+        path = self._root / key
+        # Drafts begin with a dot, which no key does.
+        draft = path.with_name(f".{secrets.token_hex(8)}")
+        with self._reported("stored"):
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            try:
+                with draft.open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                draft.rename(path)
+            finally:
+                draft.unlink(missing_ok=True)
+            for folder in (path.parent, self._root):
+                _sync_folder(folder)
+
+    def kept(self, folder: str) -> dict[str, float]:
+        """The files of a folder, drafts apart."""
+        with self._reported("listed"):
+            try:
+                with os.scandir(self._root / folder) as found:
+                    return {
+                        entry.name: entry.stat().st_mtime
+                        for entry in found
+                        if not entry.name.startswith(".")
+                    }
+            except FileNotFoundError:
+                return {}
+
     def check(self) -> None:
         """Make, flush and remove a small file."""
         with self._reported("stored"):
