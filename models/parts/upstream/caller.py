@@ -14,7 +14,7 @@ import openai
 
 from farm.errors import UpstreamFault, UpstreamUnavailable
 from models.base import UpstreamSetup
-from models.parts.upstream.problems import Problem, understood
+from models.parts.upstream.problems import Blame, Problem, understood
 
 T = TypeVar("T")
 Client = openai.AsyncOpenAI
@@ -113,10 +113,10 @@ class Caller:
 
     async def _before_the_next(self, problem: Problem, number: int) -> None:
         """Tell the gate, and wait as long as is due. Raises where there is no next call."""
-        if problem.is_down:
-            self._setup.gate.went_wrong()
-        else:
+        if problem.blame is Blame.NONE:
             self._setup.gate.went_well()
+        elif problem.blame is Blame.EACH or number == 1:
+            self._setup.gate.went_wrong()
         if problem.unknown:
             raise UnknownParameter(problem)
         if not problem.again or number >= CALLS_MAX or problem.after_s > RETRY_AFTER_MAX_S:

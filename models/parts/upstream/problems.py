@@ -8,6 +8,7 @@ and headers may hold anything.
 from __future__ import annotations
 
 import email.utils
+import enum
 import math
 import time
 from collections.abc import Mapping
@@ -42,18 +43,26 @@ _REFUSALS = frozenset(
 """What services of this kind call a refusal of content, in ``code`` or ``type``."""
 
 
+class Blame(enum.Enum):
+    """What a problem says of the upstream as a whole."""
+
+    NONE = "it answers"
+    ONCE = "it broke: this question's fault, or its own"
+    EACH = "it is not there"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """``error`` is how the run ends, unless it is tried again.
 
-    ``after_s`` is the least wait before that, as the upstream asks; ``is_down`` counts against
+    ``after_s`` is the least wait before that, as the upstream asks; ``blame`` counts against
     the upstream; ``unknown`` is the parameter that it does not know, if it says so.
     """
 
     error: FarmError
     again: bool = False
     after_s: float = 0.0
-    is_down: bool = False
+    blame: Blame = Blame.NONE
     unknown: str = ""
 
 
@@ -62,15 +71,15 @@ def understood(error: Exception, setup: UpstreamSetup) -> Problem | None:
     name = setup.name
     if isinstance(error, openai.APITimeoutError):
         lost = UpstreamUnavailable(f"{name} did not answer within {setup.timeout_s:g} s.")
-        return Problem(lost, again=True, is_down=True)
+        return Problem(lost, again=True, blame=Blame.EACH)
     if isinstance(error, openai.APIStatusError):
         return _of_status(error, setup)
     if isinstance(error, openai.APIConnectionError):
         kind = type(error.__cause__).__name__
         lost = UpstreamUnavailable(f"The connection to {name} failed ({kind}).")
-        return Problem(lost, again=True, is_down=True)
+        return Problem(lost, again=True, blame=Blame.EACH)
     if isinstance(error, AnswerRefused):
-        return Problem(UpstreamFault(f"{name}: {error}."), is_down=True)
+        return Problem(UpstreamFault(f"{name}: {error}."), blame=Blame.ONCE)
     return None
 
 
@@ -102,7 +111,8 @@ def _of_status(error: openai.APIStatusError, setup: UpstreamSetup) -> Problem:
     said = f"{name} answered with status {status} and said {quoted(body.get('message'), setup.key)}"
     if status in _AGAIN or status >= 500:
         after_s = _retry_after_s(error.response.headers)
-        return Problem(UpstreamUnavailable(f"{said}."), True, after_s, is_down=status >= 500)
+        blame = Blame.EACH if status > 500 else Blame.ONCE if status == 500 else Blame.NONE
+        return Problem(UpstreamUnavailable(f"{said}."), True, after_s, blame)
     param = body.get("param")
     return Problem(
         UpstreamFault(f"{said}."), unknown=param if status == 400 and isinstance(param, str) else ""
