@@ -30,13 +30,14 @@ def resolve(
     errors: list[FieldError] = []
     params: dict[str, Any] = {}
     warnings: list[str] = []
-    for name, spec in card.params_of(operation or card.operation).items():
+    operation = operation or card.operation
+    for name, spec in card.params_of(operation).items():
         value = given.get(name)
         if value is None:
             if spec.required:
                 errors.append(FieldError(name, "is required."))
-            elif spec.default is not None and not spec.unused:
-                params[name] = spec.default
+            elif (default := spec.default_for(operation)) is not None and not spec.unused:
+                params[name] = default
             continue
         problem = _problem(spec, value)
         if problem:

@@ -43,6 +43,14 @@ def test_what_is_left_out_takes_its_default_and_the_seed_stays_to_be_drawn() -> 
     assert "negative_prompt" not in params
 
 
+def test_a_default_may_be_for_one_operation_only() -> None:
+    painted, _ = resolve(FLUX, {"prompt": "a fox"}, "generate")
+    assert (painted["width"], painted["height"]) == (1024, 1024)
+    edited, _ = resolve(FLUX, {"prompt": "a fox"}, "edit")
+    assert edited == {"prompt": "a fox", "steps": 4, "guidance_scale": 0.0, "strength": 0.85}
+    assert resolve(FLUX, {"prompt": "a fox", "width": 600}, "edit")[0]["width"] == 600
+
+
 def test_what_is_given_is_kept_as_it_is() -> None:
     given_ = {"prompt": "  a fox ", "width": 513, "steps": 20, "seed": 0, "negative_prompt": "x"}
     params, _ = resolve(SDXL, given_)
@@ -52,7 +60,7 @@ def test_what_is_given_is_kept_as_it_is() -> None:
 @pytest.mark.parametrize("card", [SDXL, FLUX], ids=lambda card: card.id)
 def test_both_edges_of_every_range_are_inside_and_the_next_value_outside(card: ModelCard) -> None:
     for name, spec in card.params.items():
-        if spec.kind == "text":
+        if spec.kind in ("text", "choice") or spec.of:
             continue
         low, high = int(spec.min), int(spec.max)
         assert wrong_fields(card, **{name: low}) == []
@@ -125,7 +133,7 @@ def test_a_field_that_the_model_does_not_use_is_accepted_with_a_warning() -> Non
 
 def test_every_wrong_field_is_named_at_once() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        resolve(SDXL, {"width": 511, "height": "tall", "steps": 51, "seed": -1})
+        resolve(SDXL, {"width": 255, "height": "tall", "steps": 51, "seed": -1})
     named = [error.field for error in caught.value.errors]
     assert named == ["prompt", "width", "height", "steps", "seed"]
     assert all(error.message.endswith(".") for error in caught.value.errors)
