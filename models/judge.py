@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from farm.errors import EngineFault, OutOfMemory, SetupError
 from farm.types import Artifact
@@ -22,6 +25,11 @@ SEEN_SIDE_MAX = 1024
 """Pixels. Pictures of twice that and more are scaled down first: classifiers look at 224 to
 512 of them."""
 
+_KINDS: dict[str, type[ImageFile]] = {
+    "image/png": PngImageFile,
+    "image/jpeg": JpegImageFile,
+    "image/webp": WebPImageFile,
+}
 _STRIP_ROWS = 16
 _PAPER = (255, 255, 255)
 """What transparent parts are laid on, as most viewers do; hidden colours do not count."""
@@ -149,16 +157,24 @@ def check(where: str, refused: Mapping[str, float], source: HubSource | None) ->
 
 def _seen(artifact: Artifact) -> Image.Image:
     """What a person would see of a picture, RGB, scaled down where it is large."""
-    data = io.BytesIO(artifact.data)
-    # Not Image.open for what the engines make: it refuses pictures as large as an upscaled one.
-    is_png = artifact.media_type == "image/png"
-    with PngImageFile(data) if is_png else Image.open(data, formats=["JPEG", "WEBP"]) as image:
+    # Not Image.open: it refuses pictures as large as an upscaled one.
+    kind = _KINDS.get(artifact.media_type)
+    if kind is None:
+        raise EngineFault(f"The result's judge cannot open {artifact.media_type}.")
+    with kind(io.BytesIO(artifact.data)) as image:
+        # A JPEG comes scaled down out of its own file; other files do not know how.
+        image.draft("RGB", _small_size(image))
         small = _scaled_down(image)
         if not image.has_transparency_data:
             return small.convert("RGB")
         clear = small.convert("RGBA")
         paper = Image.new("RGBA", clear.size, (*_PAPER, 255))
         return Image.alpha_composite(paper, clear).convert("RGB")
+
+
+def _small_size(image: Image.Image) -> tuple[int, int]:
+    factor = max(1, max(image.size) // SEEN_SIDE_MAX)
+    return -(-image.width // factor), -(-image.height // factor)
 
 
 def _scaled_down(image: Image.Image) -> Image.Image:

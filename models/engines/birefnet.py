@@ -6,6 +6,7 @@ from PIL import Image
 
 from farm.types import RunRequest
 from models import weights
+from models.parts import encoding
 from models.parts.birefnet import BirefnetMatter
 from models.parts.matting import cut_out
 from models.parts.picture_engine import Edited, PictureEngine, Stages
@@ -21,6 +22,7 @@ class BirefnetEngine(PictureEngine[Image.Image]):
     """
 
     operation = "remove-background"
+    formats = (encoding.PNG, encoding.WEBP)  # what has an alpha channel
 
     _matter: BirefnetMatter | None = None
 

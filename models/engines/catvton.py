@@ -66,6 +66,7 @@ class CatvtonEngine(PictureEngine[TryOn]):
 
     operation = "try-on"
     parameters = ("category", "seed")
+    formats = ()
 
     _network: Network | None = None
     _parser: ClothesParser | None = None

@@ -6,6 +6,7 @@ from PIL import Image
 
 from farm.types import RunRequest
 from models.base import EngineSetup
+from models.parts import encoding
 from models.parts.grabcut import GrabcutMatter
 from models.parts.matting import cut_out
 from models.parts.picture_engine import Edited, PictureEngine, Stages
@@ -21,6 +22,7 @@ class GrabcutEngine(PictureEngine[Image.Image]):
     """
 
     operation = "remove-background"
+    formats = (encoding.PNG, encoding.WEBP)  # what has an alpha channel
 
     def __init__(self, setup: EngineSetup) -> None:
         super().__init__(setup)

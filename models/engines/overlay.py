@@ -39,6 +39,7 @@ class OverlayEngine(PictureEngine[TryOn]):
 
     operation = "try-on"
     parameters = ("category", "seed")
+    formats = ()
 
     def __init__(self, setup: EngineSetup) -> None:
         super().__init__(setup)

@@ -73,7 +73,7 @@ class SceneEngine(PictureEngine[Order]):
 
     def _read(self, request: RunRequest) -> Order:
         params = request.params
-        image_params.check(params, required=self.parameters)
+        image_params.check(params, self.parameters, ("output_format",))
         return Order(open_input(request, "image"), params["prompt"], params["seed"])
 
     def _steps(self, work: Order) -> int:

@@ -46,7 +46,7 @@ class Edited:
 
 
 class PictureEngine(abc.ABC, Generic[Work]):
-    """A :class:`models.base.Engine` that makes one PNG out of one picture.
+    """A :class:`models.base.Engine` that makes one picture out of one picture.
 
     ``Work`` is whatever :meth:`_read` makes of a request. Step 1 of a job is its pictures
     being read; the others are the engine's own.
@@ -54,6 +54,8 @@ class PictureEngine(abc.ABC, Generic[Work]):
 
     operation: ClassVar[str]
     parameters: ClassVar[tuple[str, ...]] = ()
+    formats: ClassVar[tuple[str, ...]] = encoding.FORMATS
+    """What a job may ask for in ``output_format``; empty where it cannot ask."""
 
     def __init__(self, setup: EngineSetup) -> None:
         self._setup = setup
@@ -82,10 +84,12 @@ class PictureEngine(abc.ABC, Generic[Work]):
         self._loaded = True
 
     def run(self, request: RunRequest, on_step: OnStep) -> list[Artifact]:
-        """See :meth:`models.base.Engine.run`. One PNG."""
+        """See :meth:`models.base.Engine.run`. One picture, a PNG where nothing else is asked."""
         if request.operation != self.operation:
             raise InvalidRequest([FieldError("operation", f"must be {self.operation}.")])
-        check_params(request.params, self.parameters)
+        asked = ("output_format",) if self.formats else ()
+        check_params(request.params, (*self.parameters, *asked))
+        form = encoding.read_format(request.params, self.formats) if asked else encoding.PNG
         if not self._loaded:
             raise EngineFault(f"The {self.served_by} engine was asked to run before it was loaded.")
         with faults(self.served_by, "running", self._setup.interrupts):
@@ -93,11 +97,9 @@ class PictureEngine(abc.ABC, Generic[Work]):
             stages = Stages(on_step, 1 + self._steps(work))
             stages.done()
             edited = self._edit(work, stages)
-            rows = edited.rows
-            chunks = {"model": request.model, **self._text(work), "job_id": request.job_id}
-            data = encoding.png_rows(rows, chunks)
-        facts = {**self._text(work), **edited.facts, "width": rows.width, "height": rows.height}
-        return [Artifact(data, "image/png", "images", "png", facts)]
+            text = self._text(work)
+            said = {"model": request.model, **text, "job_id": request.job_id}
+            return [encoding.picture(edited.rows, form, said, {**text, **edited.facts})]
 
     def unload(self) -> None:
         """See :meth:`models.base.Engine.unload`."""

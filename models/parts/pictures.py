@@ -56,10 +56,13 @@ def open_input(request: RunRequest, name: str) -> Image.Image:
         return image if image.mode in ("RGB", "RGBA", "L") else image.convert("RGB")
 
 
-def open_mask(request: RunRequest, name: str, size: tuple[int, int]) -> Pixels | None:
+def open_mask(
+    request: RunRequest, name: str, size: tuple[int, int], fate: str = "is removed"
+) -> Pixels | None:
     """A job's mask as 0 and 255, height x width, or None where the job has none.
 
-    ``size`` is the (width, height) that it must have. What is at least half white counts.
+    ``size`` is the (width, height) that it must have. What is at least half white counts;
+    ``fate`` says what becomes of it, for whoever sent a black one.
 
     Raises:
         InvalidRequest: its size is another, or nothing in it is white.
@@ -79,7 +82,7 @@ def open_mask(request: RunRequest, name: str, size: tuple[int, int]) -> Pixels |
         )
     mask = np.where(np.asarray(image) > 127, 255, 0).astype(np.uint8)
     if not mask.any():
-        raise InvalidRequest([FieldError(name, "is black all over. White is what is removed.")])
+        raise InvalidRequest([FieldError(name, f"is black all over. White is what {fate}.")])
     return mask
 
 

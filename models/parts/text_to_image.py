@@ -19,7 +19,8 @@ from farm.types import Artifact, OnStep, RunRequest
 from models.base import faults
 from models.parts import encoding, seeds, sizes, speed
 from models.parts.diffusion import Diffusion, open_pipeline
-from models.parts.image_params import ImageParams
+from models.parts.edit_order import Order
+from models.parts.image_params import EditParams, ImageParams
 from models.parts.loaded_engine import LoadedEngine
 from models.parts.pictures import Rows
 
@@ -33,18 +34,13 @@ class TextToImageEngine(LoadedEngine[Diffusion]):
     """What else the pipeline class takes when it is loaded."""
 
     def run(self, request: RunRequest, on_step: OnStep) -> list[Artifact]:
-        """See :meth:`models.base.Engine.run`. One PNG of exactly the size asked for."""
+        """See :meth:`models.base.Engine.run`. One picture of exactly the size asked for."""
         if request.operation != "generate":
             raise InvalidRequest([FieldError("operation", "must be generate.")])
         params = ImageParams.read(request.params)
         self._loaded()
         with faults(self.served_by, "running", self._setup.interrupts):
-            image = self._paint(params, on_step)
-            facts = {"seed": params.seed, "steps": params.steps}
-            chunks = {"model": request.model, **facts, "job_id": request.job_id}
-            data = encoding.png_rows(Rows.of(np.asarray(image)), chunks)
-        size = {"width": image.width, "height": image.height}
-        return [Artifact(data, "image/png", "images", "png", facts | size)]
+            return [_artifact(request, params, self._paint(params, on_step))]
 
     def _open(self, device: str) -> Diffusion:
         """Half precision on a GPU, float32 on a CPU."""
@@ -85,3 +81,36 @@ class TextToImageEngine(LoadedEngine[Diffusion]):
             **self._arguments(pipeline, params),
         )
         return sizes.crop(image, params.width, params.height)
+
+
+class EditingEngine(TextToImageEngine):
+    """A text-to-image engine that changes pictures as well, by the same weights."""
+
+    edit_parameters: ClassVar[tuple[str, ...]] = ()
+    """What an edit takes beside what every edit takes."""
+
+    def run(self, request: RunRequest, on_step: OnStep) -> list[Artifact]:
+        """See :meth:`models.base.Engine.run`. One picture of exactly the size asked for."""
+        if request.operation == "generate":
+            return super().run(request, on_step)
+        if request.operation != "edit":
+            raise InvalidRequest([FieldError("operation", "must be generate or edit.")])
+        params = EditParams.read(request.params, *self.edit_parameters)
+        self._loaded()
+        with faults(self.served_by, "running", self._setup.interrupts):
+            order = Order.read(request, params)
+            image = self._change(order, on_step)
+            return [_artifact(request, params, sizes.crop(image, *order.size))]
+
+    @abc.abstractmethod
+    def _change(self, order: Order, on_step: OnStep) -> Image.Image:
+        """The changed picture, in the middle of one that may be larger."""
+
+
+def _artifact(
+    request: RunRequest, params: ImageParams | EditParams, image: Image.Image
+) -> Artifact:
+    """What a job has painted, as the file that it asked for."""
+    facts = {"seed": params.seed, "steps": params.steps}
+    said = {"model": request.model, **facts, "job_id": request.job_id}
+    return encoding.picture(Rows.of(np.asarray(image)), params.output_format, said, facts)

@@ -46,7 +46,8 @@ def tiff(picture: Pixels | Image.Image) -> bytes:
 
 def decoded(artifact: Artifact) -> Pixels:
     """The picture of an artifact, height x width x channels, in the mode it has."""
-    with Image.open(io.BytesIO(artifact.data), formats=["PNG"]) as image:
+    form = artifact.media_type.removeprefix("image/")
+    with Image.open(io.BytesIO(artifact.data), formats=[form]) as image:
         return np.asarray(image)
 
 
@@ -76,6 +77,8 @@ class EditEngineContract:
     """True where the result has an alpha channel whatever the picture has."""
     keeps_alpha: ClassVar[bool] = True
     """False where the result is opaque whatever the picture has."""
+    offers_formats: ClassVar[bool] = True
+    """True where a job may say in what format it wants its result."""
     needs_content: ClassVar[bool] = False
     """True where a picture of ODD_SIZES cannot hold what the job is about: InvalidRequest."""
     text: ClassVar[Mapping[str, str]] = {}
@@ -112,6 +115,11 @@ class EditEngineContract:
         return RunRequest(uuid.uuid4(), 1, cls.model_id, cls.operation, params, inputs)
 
     @classmethod
+    def result_size(cls, size: Size) -> Size:
+        """The width and height of what a job makes of a picture of this size."""
+        return size[0] * cls.scale, size[1] * cls.scale
+
+    @classmethod
     def run(cls, engine: Engine, request: RunRequest) -> Pixels:
         """The picture that a job gives."""
         [artifact] = engine.run(request, ignore)
@@ -132,7 +140,7 @@ class EditEngineContract:
         [artifact] = editor.run(request, ignore)
         kind = (artifact.media_type, artifact.folder, artifact.extension)
         assert kind == ("image/png", "images", "png")
-        width, height = (side * self.scale for side in self.size)
+        width, height = self.result_size(self.size)
         assert (artifact.facts["width"], artifact.facts["height"]) == (width, height)
         assert {name: str(artifact.facts[name]) for name in self.text} == self.text
         with Image.open(io.BytesIO(artifact.data)) as image:
@@ -145,6 +153,19 @@ class EditEngineContract:
             expected = {"model": self.model_id, "job_id": str(request.job_id), **self.text}
             assert image.info == expected
 
+    def test_the_file_has_the_format_that_was_asked_for(self, editor: Engine) -> None:
+        if not self.offers_formats:
+            with pytest.raises(InvalidRequest, match="output_format"):
+                editor.run(self.request(output_format="png"), ignore)
+            return
+        [artifact] = editor.run(self.request(mode="RGBA", output_format="webp"), ignore)
+        assert (artifact.media_type, artifact.extension) == ("image/webp", "webp")
+        clear = self.makes_alpha or self.keeps_alpha
+        assert decoded(artifact).shape[2] == (4 if clear else 3)
+        for unknown in ("gif", "PNG", 7, *(("jpeg",) if self.makes_alpha else ())):
+            with pytest.raises(InvalidRequest, match="output_format"):
+                editor.run(self.request(output_format=unknown), ignore)
+
     def test_the_same_job_gives_the_same_pixels(self, editor: Engine) -> None:
         first, second = (self.run(editor, self.request()) for _ in range(2))
         assert np.array_equal(first, second)
@@ -156,8 +177,8 @@ class EditEngineContract:
             with pytest.raises(InvalidRequest):
                 editor.run(request, ignore)
             return
-        width, height = size
-        assert self.run(editor, request).shape[:2] == (height * self.scale, width * self.scale)
+        width, height = self.result_size(size)
+        assert self.run(editor, request).shape[:2] == (height, width)
 
     def test_progress_rises_by_one_to_the_total(self, editor: Engine) -> None:
         seen: list[tuple[int, int]] = []
@@ -204,7 +225,7 @@ class EditEngineContract:
 
         with pytest.raises(OutOfMemory, match=re.escape(editor.served_by)):
             editor.run(self.request(), exhaust)
-        assert self.run(editor, self.request()).shape[0] == self.size[1] * self.scale
+        assert self.run(editor, self.request()).shape[0] == self.result_size(self.size)[1]
 
     def test_what_breaks_inside_is_an_engine_fault_with_its_cause(self, editor: Engine) -> None:
         def slip(step: int, steps: int) -> None:
@@ -241,7 +262,7 @@ class EditEngineContract:
 
     def test_another_operation_is_refused(self, editor: Engine) -> None:
         ours = self.request()
-        other = RunRequest(ours.job_id, 1, ours.model, "generate", ours.params, ours.inputs)
+        other = RunRequest(ours.job_id, 1, ours.model, "audio", ours.params, ours.inputs)
         with pytest.raises(InvalidRequest, match="operation"):
             editor.run(other, ignore)
 

@@ -50,7 +50,8 @@ def ignore(step: int, steps: int) -> None:
 
 def pixels(artifact: Artifact) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The decoded picture, height x width x 3."""
-    with Image.open(io.BytesIO(artifact.data), formats=["PNG"]) as image:
+    form = artifact.media_type.removeprefix("image/")
+    with Image.open(io.BytesIO(artifact.data), formats=[form]) as image:
         return np.asarray(image.convert("RGB"))
 
 
@@ -173,9 +174,18 @@ class EngineContract:
                 "job_id": str(request.job_id),
             }
 
+    @pytest.mark.parametrize(("form", "extension"), [("jpeg", "jpg"), ("webp", "webp")])
+    def test_the_file_has_the_format_that_was_asked_for(
+        self, engine: Engine, form: str, extension: str
+    ) -> None:
+        [artifact] = engine.run(self.request(output_format=form), ignore)
+        assert (artifact.media_type, artifact.extension) == (f"image/{form}", extension)
+        assert np.abs(pixels(artifact).astype(int) - self.picture(engine)).mean() < 8  # WebP halves colours
+
     @pytest.mark.parametrize(
         ("field", "value"),
         [
+            ("output_format", "gif"),
             ("prompt", None),
             ("prompt", " "),
             ("prompt", 7),
