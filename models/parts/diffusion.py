@@ -67,6 +67,15 @@ class Diffusion:
         else:
             warm_up()
 
+    def around(self, kind: type[Any]) -> Diffusion:
+        """Another pipeline around the same parts: no weight is there twice, and what was
+        compiled serves both. To be made once this one is quick."""
+        other = kind(**self.pipeline.components)
+        other.set_progress_bar_config(disable=True)
+        made = Diffusion(other, self.device)
+        made._stance = self._stance
+        return made
+
     def paint(self, on_step: OnStep, steps: int, **arguments: Any) -> Image.Image:
         """One picture; see :meth:`denoise`."""
         image: Image.Image = self.denoise(on_step, steps, **arguments).images[0]

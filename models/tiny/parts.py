@@ -1,4 +1,4 @@
-"""Small random-weight parts that both tiny checkpoints are put together from."""
+"""Small random-weight parts that the tiny checkpoints are put together from."""
 
 from __future__ import annotations
 
@@ -34,18 +34,20 @@ def text_encoder(tokenizer: Any, *, projection: bool = False) -> Any:
 
 def autoencoder(**config: Any) -> AutoencoderKL:
     """An autoencoder of five doublings: with a latent per 32 x 32 pixels the rest is quick."""
+    return AutoencoderKL(**five_doublings(), force_upcast=False, **{"sample_size": 1024, **config})
+
+
+def five_doublings() -> dict[str, Any]:
+    """What the autoencoders of the tiny checkpoints have in common."""
     widths = (8, 16, 16, 32, 32, 32)
-    return AutoencoderKL(
-        block_out_channels=widths,
-        down_block_types=("DownEncoderBlock2D",) * len(widths),
-        up_block_types=("UpDecoderBlock2D",) * len(widths),
-        layers_per_block=1,
-        norm_num_groups=4,
-        latent_channels=4,
-        sample_size=1024,
-        force_upcast=False,
-        **config,
-    )
+    return {
+        "block_out_channels": widths,
+        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
+        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "latent_channels": 4,
+    }
 
 
 def fixed_seed() -> None:

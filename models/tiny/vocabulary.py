@@ -7,13 +7,18 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tokenizers import pre_tokenizers
-from transformers import CLIPTokenizer, T5Tokenizer
+from transformers import CLIPTokenizer, Qwen2Tokenizer, T5Tokenizer
 
 CLIP_TOKENS_MAX = 77
 CLIP_VOCABULARY = 1024
 """Tokens at most: the text encoders have an embedding for each."""
 
 _WORD_END = "</w>"
+_CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{{ message.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+)
+"""What a prompt stands in for a chat model, in the template language that transformers knows."""
 
 _TEXT = """
 a an the of and in on at with by to from for over under near behind one two three small large
@@ -42,13 +47,13 @@ def clip_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=CLIP_TOKENS_MAX)
 
 
-def _merges(words: Iterable[str], most: int) -> list[tuple[str, str]]:
+def _merges(words: Iterable[str], most: int, end: str = _WORD_END) -> list[tuple[str, str]]:
     """Byte-pair merges (Sennrich et al., 2016, arXiv:1508.07909), most frequent first.
 
     The tokenizers library's own trainer settles ties differently in every process, and a
     checkpoint must be the same wherever it is built.
     """
-    split = [(*word[:-1], word[-1] + _WORD_END) for word in words]
+    split = [(*word[:-1], word[-1] + end) for word in words]
     merges: list[tuple[str, str]] = []
     while len(merges) < most:
         pairs = Counter(pair for word in split for pair in itertools.pairwise(word))
@@ -78,3 +83,18 @@ def t5_tokenizer() -> T5Tokenizer:
     pieces += [(f"▁{word}", -5.0) for word in dict.fromkeys(WORDS)]
     pieces += [(letter, -10.0) for letter in letters]
     return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=512)
+
+
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    """A byte-level BPE tokenizer with a chat template: a word after a space is one token."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = _merges(["\u0120" + word for word in WORDS], CLIP_VOCABULARY, end="")
+    tokens = [*alphabet, *dict.fromkeys(left + right for left, right in merges)]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+    return Qwen2Tokenizer(
+        vocab=vocabulary,
+        merges=merges,
+        model_max_length=1024,
+        chat_template=_CHAT,
+        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+    )

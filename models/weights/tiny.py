@@ -15,6 +15,9 @@ from farm.errors import WeightsMissing
 _RECIPES = {
     ("sdxl", "pipeline"): "models.tiny.sdxl",
     ("flux-schnell", "pipeline"): "models.tiny.flux",
+    ("flux-dev", "pipeline"): "models.tiny.flux_dev",
+    ("flux-2", "pipeline"): "models.tiny.flux_2",
+    ("flux-kontext", "pipeline"): "models.tiny.flux_kontext",
     ("replace-background", "pipeline"): "models.tiny.sdxl_inpaint",
     ("wan2.1", "pipeline"): "models.tiny.sdxl",
     ("cogvideo-2b", "pipeline"): "models.tiny.sdxl",

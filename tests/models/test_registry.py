@@ -17,7 +17,7 @@ CARDS = built_in_catalog().models
 
 
 @pytest.mark.parametrize("weights", ["hub", "tiny"])
-@pytest.mark.parametrize("model_id", ["sdxl", "flux-schnell"])
+@pytest.mark.parametrize("model_id", ["sdxl", "flux-schnell", "flux-dev", "flux-2", "flux-kontext"])
 def test_every_engine_can_be_created_unloaded(model_id: str, weights: str, tmp_path: Path) -> None:
     made = registry.create(CARDS[model_id], weights, cache=tmp_path)
     assert (made.served_by, made.resident_bytes) == (CARDS[model_id].served_by(weights), 0)
