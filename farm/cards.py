@@ -77,15 +77,20 @@ class InputSpec(Frozen):
     """What one picture that a model takes may be: bytes of the file, pixels of a side.
 
     A ``mask`` is a picture of which only the brightness counts (white: this part), and has
-    the size of the picture called ``image``. ``of`` is the one operation of the model that
-    takes it; empty: every one.
+    the size of the picture called ``image``; of a ``cut-mask`` only the transparency does
+    (transparent: this part), which a storefront may ask for instead. ``of`` is the one
+    operation of the model that takes it; empty: every one.
     """
 
-    kind: Literal["picture", "mask"] = "picture"
+    kind: Literal["picture", "mask", "cut-mask"] = "picture"
     of: str = ""
     required: bool = True
     bytes_max: Annotated[int, Field(ge=1)] = 10 * 1024 * 1024
     side_max: Annotated[int, Field(ge=1, le=8192)] = 4096
+
+    def cut_out(self) -> Self:
+        """The same for a mask of which the transparency counts."""
+        return self.model_copy(update={"kind": "cut-mask"})
 
 
 class HubSource(Frozen):

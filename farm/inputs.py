@@ -36,12 +36,13 @@ _GIVEN_UP = "The job's pictures could not be fetched. Nothing was charged. Send 
 @dataclass(frozen=True, slots=True)
 class PendingFetch:
     """A job whose inputs are to be fetched: ``urls`` by name, and those that are stored already
-    without their data."""
+    without their data. ``cut_out`` names masks of which the transparency counts."""
 
     job_id: uuid.UUID
     model: str
     urls: Mapping[str, str]
     stored: Mapping[str, Picture]
+    cut_out: frozenset[str] = frozenset()
 
 
 def store(storage: Storage, job_id: uuid.UUID, picture: Picture) -> StoredOutput:
@@ -52,7 +53,7 @@ def store(storage: Storage, job_id: uuid.UUID, picture: Picture) -> StoredOutput
 def row(name: str, source: Picture | RemotePicture, stored: StoredOutput | None) -> dict[str, Any]:
     """An input as the columns of its table, JSON values only."""
     if isinstance(source, RemotePicture):
-        return {"name": name, "url": source.url}
+        return {"name": name, "url": source.url, "cut_out": source.cut_out}
     assert stored is not None, "a picture is stored before its row is written"
     return {
         "name": name,
@@ -85,7 +86,8 @@ def begin_fetch(db: Database, job_id: uuid.UUID) -> PendingFetch | None:
         stored = {
             row.name: Picture(b"", "", row.width, row.height) for row in rows if row.key is not None
         }
-        return PendingFetch(job_id, found.model, urls, stored)
+        cut_out = frozenset(row.name for row in rows if row.cut_out)
+        return PendingFetch(job_id, found.model, urls, stored, cut_out)
 
     return db.attempt(work)
 
@@ -152,10 +154,12 @@ def delete_spent(db: Database, storage: Storage, limit: int = 500) -> int:
 
 INSERT = """
 , given AS (
-    INSERT INTO inputs (job_id, name, url, key, sha256, bytes, width, height)
-    SELECT job.id, i.name, i.url, i.key, decode(i.sha256, 'hex'), i.bytes, i.width, i.height
+    INSERT INTO inputs (job_id, name, url, cut_out, key, sha256, bytes, width, height)
+    SELECT job.id, i.name, i.url, coalesce(i.cut_out, false), i.key, decode(i.sha256, 'hex'),
+        i.bytes, i.width, i.height
     FROM job, jsonb_to_recordset(CAST(:inputs AS jsonb)) AS i
-        (name text, url text, key text, sha256 text, bytes bigint, width int, height int)
+        (name text, url text, cut_out boolean, key text, sha256 text, bytes bigint, width int,
+         height int)
 )
 """
 """Follows a CTE ``job(id)`` of one new job; ``:inputs`` is a JSON list of :func:`row`."""
@@ -168,7 +172,7 @@ _BEGIN = text(
     RETURNING model
     """
 )
-_INPUTS = text("SELECT name, url, key, width, height FROM inputs WHERE job_id = :id")
+_INPUTS = text("SELECT name, url, cut_out, key, width, height FROM inputs WHERE job_id = :id")
 _READY = text(
     """
     WITH job AS (

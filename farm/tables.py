@@ -172,6 +172,7 @@ inputs = Table(
     Column("job_id", UUID, ForeignKey("jobs.id"), primary_key=True),
     Column("name", Text, primary_key=True),
     Column("url", Text),
+    Column("cut_out", Boolean, nullable=False, server_default="false"),
     Column("key", Text),
     Column("sha256", LargeBinary),
     Column("bytes", BigInteger),

@@ -75,9 +75,13 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class RemotePicture:
-    """A picture that is still to be fetched, from a URL whose form was checked at submit."""
+    """A picture that is still to be fetched, from a URL whose form was checked at submit.
+
+    Of a mask, ``cut_out`` says that what is transparent is meant, not what is bright.
+    """
 
     url: str
+    cut_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

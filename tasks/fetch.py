@@ -53,7 +53,8 @@ def _fetch_all(
     pictures = {}
     for name, url in sorted(pending.urls.items()):
         field = f"{name}_url"
-        pictures[name] = read_picture(fetcher.fetch(url, field), field, specs[name])
+        spec = specs[name].cut_out() if name in pending.cut_out else specs[name]
+        pictures[name] = read_picture(fetcher.fetch(url, field), field, spec)
     same_size({**pending.stored, **pictures})
     storage = services.storage
     return {n: (p, inputs.store(storage, pending.job_id, p)) for n, p in pictures.items()}

@@ -42,6 +42,7 @@ _STRIP: Mapping[str, Callable[[Upload], Stripped]] = {
     "PNG": png.strip,
     "WEBP": webp.strip,
 }
+_OPAQUE = 255
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -61,11 +62,13 @@ def read_picture(source: bytes | IO[bytes], field: str, spec: InputSpec) -> Pict
     ``source`` is the file, or a buffered stream that stands at its start; ``field`` is the
     request's name for it. The type is decided by content. The result's mode is RGB, or RGBA
     where something is transparent; of a mask it is L, brightness (ITU-R BT.601) with what is
-    transparent black. Gamma without a profile (a PNG's gAMA) is not looked at.
+    transparent black; of a cut mask it is L, white where that is transparent. Gamma without a
+    profile (a PNG's gAMA) is not looked at.
 
     Raises:
         TooLarge: it has more than ``spec.bytes_max`` bytes.
-        InvalidRequest: a side is not 1 to ``spec.side_max`` pixels, or it is an animation.
+        InvalidRequest: a side is not 1 to ``spec.side_max`` pixels, it is an animation, or a
+            cut mask of which nothing is transparent.
         UnreadableImage: it is no JPEG, PNG or WebP, or a damaged one.
         Overloaded: there is not enough memory for it now.
         StorageUnavailable: the stream could not be read.
@@ -75,7 +78,7 @@ def read_picture(source: bytes | IO[bytes], field: str, spec: InputSpec) -> Pict
     try:
         # One name for every stage: what a stage replaces is freed before the next begins.
         image = _decoded(upload)
-        image = _mask(image) if spec.kind == "mask" else _picture(image)
+        image = _of_kind(image, field, spec)
         return Picture(_tiff(image), image.mode, *image.size)
     except MemoryError as error:
         raise Overloaded(f"{field}: too much memory is in use now. Send it again later.") from error
@@ -190,10 +193,27 @@ def _picture(image: Image.Image) -> Image.Image:
         # Many programs write a channel in which nothing is transparent. It would cost every
         # engine a branch and a quarter of the memory.
         lowest, _ = image.getchannel("A").getextrema()
-        mode = "RGB" if lowest == 255 else "RGBA"
+        mode = "RGB" if lowest == _OPAQUE else "RGBA"
     else:
         mode = "RGB"
     return image if image.mode == mode else image.convert(mode)
+
+
+def _of_kind(image: Image.Image, field: str, spec: InputSpec) -> Image.Image:
+    if spec.kind == "cut-mask":
+        return _cut_mask(image, field)
+    return _mask(image) if spec.kind == "mask" else _picture(image)
+
+
+def _cut_mask(image: Image.Image, field: str) -> Image.Image:
+    """White where the picture is transparent. Raises InvalidRequest where it is nowhere."""
+    if image.mode in ("LA", "RGBA"):
+        alpha = image.getchannel("A")
+        lowest, _ = alpha.getextrema()
+        if lowest != _OPAQUE:
+            return ImageChops.invert(alpha)
+    message = "must be transparent where the image is to be edited, and is nowhere: send a PNG "
+    raise InvalidRequest([FieldError(field, message + "or WebP with an alpha channel.")])
 
 
 def _mask(image: Image.Image) -> Image.Image:

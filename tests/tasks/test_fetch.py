@@ -53,6 +53,15 @@ def png(width: int = 8, height: int = 6, mode: str = "RGB") -> bytes:
     return buffer.getvalue()
 
 
+def cut(width: int = 8, height: int = 6) -> bytes:
+    """White, with a transparent left edge of three pixels."""
+    image = Image.new("RGBA", (width, height), "white")
+    image.paste((255, 255, 255, 0), (0, 0, 3, height))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def submitted(services: Services, who: Customer, **urls: str) -> uuid.UUID:
     request = factories.edit(**{name: RemotePicture(url) for name, url in urls.items()})
     return submit(services, who.principal, request).job_id
@@ -152,6 +161,25 @@ def test_a_fetched_mask_is_compared_with_the_uploaded_picture(
         job_id = submit(services, who.principal, request).job_id
         states.append(after(child, who, job_id).state)
     assert states == [JobState.QUEUED, JobState.FAILED]
+
+
+def test_a_mask_that_is_cut_out_is_read_by_its_transparency(
+    child: Child, services: Services, server: HostileServer, who: Customer
+) -> None:
+    server.pictures |= {"/a.png": png(), "/clear.png": png(mode="RGBA"), "/cut.png": cut()}
+    jobs = {}
+    for name in ("a", "clear", "cut"):
+        mask = RemotePicture(server.url(f"/{name}.png"), cut_out=True)
+        asked = factories.edit(image=factories.picture(8, 6), mask=mask)
+        jobs[name] = after(child, who, submit(services, who.principal, asked).job_id)
+    for name in ("a", "clear"):
+        assert jobs[name].state is JobState.FAILED
+        assert jobs[name].error_code == "invalid_request"
+        assert "must be transparent where" in str(jobs[name].error_message)
+    assert jobs["cut"].state is JobState.QUEUED
+    request = inputs.run_request(services.storage, factories.claimed(services, jobs["cut"].id))
+    with Image.open(io.BytesIO(request.inputs["mask"])) as mask:
+        assert [mask.getpixel((x, 0)) for x in range(8)] == [255] * 3 + [0] * 5
 
 
 def test_a_full_disk_leaves_the_job_for_another_fetch(

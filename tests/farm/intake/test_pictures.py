@@ -165,6 +165,25 @@ def test_a_mask_may_be_a_jpeg_of_inks_that_lies_on_its_side() -> None:
         assert abs(level(mask, place) - level(upright, place)) < 12
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_cut_mask_is_white_where_it_is_transparent(mode: str, kind: str) -> None:
+    image = Image.new(mode, (4, 2), "white")
+    for x, alpha in enumerate((0, 55, 200, 255)):
+        image.putpixel((x, 1), (*(255,) * (len(mode) - 1), alpha))
+    mask = read_picture(parts.saved(image, kind, lossless=True), "mask", MASK.cut_out())
+    assert mask.mode == "L"
+    assert [opened(mask).getpixel((x, 1)) for x in range(4)] == [255, 200, 55, 0]
+    check_bare(mask)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA"])
+def test_a_cut_mask_of_which_nothing_is_transparent_is_refused(mode: str) -> None:
+    content = parts.saved(Image.new(mode, (4, 2), "white"), "PNG")
+    with pytest.raises(InvalidRequest, match="mask: must be transparent where the image"):
+        read_picture(content, "mask", MASK.cut_out())
+
+
 def test_a_mask_must_be_as_large_as_the_image() -> None:
     wide, tall = Picture(b"", "L", 30, 20), Picture(b"", "L", 20, 30)
     same_size({"image": wide, "mask": wide})
