@@ -138,5 +138,5 @@ def _field_of(error: FarmError) -> str | None:
     if isinstance(error, UnreadableImage):
         return error.field
     if isinstance(error, TooLarge):
-        return None if error.field == "body" else error.field
+        return None if error.field == "body" else error.field.removesuffix("[]")
     return None

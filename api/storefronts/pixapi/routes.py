@@ -15,6 +15,7 @@ from api.request import FarmRequest, current_request
 from api.runtime import Runtime
 from api.storefronts.pixapi import translate, wire
 from api.storefronts.pixapi.answers import Answers
+from api.storefronts.pixapi.edit_routes import add_edits
 from api.storefronts.pixapi.ids import read_id
 from api.storefronts.pixapi.orders import GENERATIONS, STOREFRONT, Order
 from api.waiting.calls import check_room
@@ -27,6 +28,7 @@ def blueprint(runtime: Runtime, spec: SpecTree) -> Blueprint:
     routes = Blueprint(STOREFRONT, __name__)
     answers = Answers(runtime)
     _add_generations(routes, runtime, spec, answers)
+    add_edits(routes, runtime, spec, answers)
     _add_tasks(routes, runtime, spec)
     return routes
 
