@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Response
 
+from api.days import within_the_day
 from api.idempotency import Fingerprint, read_idempotency
 from api.replies import json_reply
 from api.request import FarmRequest
@@ -29,7 +30,10 @@ def accept(
         FarmError: see :func:`farm.submit.submit`.
     """
     idempotency = read_idempotency(request, fingerprint)
-    submission = submit(runtime.services, request.caller(), job, idempotency)
+    services, caller = runtime.services, request.caller()
+    submission = within_the_day(
+        runtime, caller, idempotency, lambda: submit(services, caller, job, idempotency)
+    )
     if submission.state is JobState.QUEUED and not submission.replayed:
         runtime.dispatcher.ring(submission.ring)
     return submission
@@ -40,7 +44,10 @@ def accept_batch(
 ) -> Batch:
     """Several jobs of one request, all or none; see :func:`farm.batches.submit_batch`."""
     idempotency = read_idempotency(request, fingerprint)
-    batch = submit_batch(runtime.services, request.caller(), jobs, idempotency)
+    services, caller = runtime.services, request.caller()
+    batch = within_the_day(
+        runtime, caller, idempotency, lambda: submit_batch(services, caller, jobs, idempotency)
+    )
     for ring in batch.rings:
         runtime.dispatcher.ring(ring)
     return batch

@@ -8,7 +8,8 @@ process's memory: looser by the number of processes, but never an error for the 
 Reads are counted ten at a time: the first one pays for nine more of the same key in this
 process, so that polling, the most frequent call there is, seldom asks Redis.
 
-Whose count, and how many calls a minute, is decided for each request by :mod:`api.auth`.
+Whose count, and how many calls a minute, is decided for each request by :mod:`api.auth`. How
+many submits a key has in a day, where its plan says so, is counted by :mod:`api.days`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import redis
 from flask_limiter import ApplicationLimit, Limiter
@@ -68,7 +69,21 @@ if allowed > 0 then
 end
 return {allowed, c, p, left}
 """
-_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+class Script(NamedTuple):
+    """A Lua script and the name that Redis knows it by once it has run."""
+
+    text: str
+    sha: str
+
+
+def script(text: str) -> Script:
+    """The script of this text."""
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+_COUNT = script(_SCRIPT)
 
 
 class CountingStorage(RedisStorage):
@@ -95,7 +110,7 @@ class CountingStorage(RedisStorage):
             redis.RedisError, OSError: Redis is away.
         """
         arguments = (self.prefixed_key(key), limit, expiry * 1000, amount)
-        allowed, current, previous, left_ms = self._ask(arguments)
+        allowed, current, previous, left_ms = self.ask(_COUNT, arguments)
         left_s = left_ms / 1000
         self._last.seen = (key, (previous, left_s, current, left_s + expiry))
         current_request().counted = allowed
@@ -113,26 +128,31 @@ class CountingStorage(RedisStorage):
         while self._idle:
             self._idle.pop().disconnect()
 
-    def _ask(self, arguments: tuple[str, int, int, int]) -> list[int]:
+    def ask(self, asked: Script, arguments: tuple[str | int, ...]) -> list[int]:
+        """Run a script whose first argument is its one key and whose answer are whole numbers.
+
+        Raises:
+            redis.RedisError, OSError: Redis is away.
+        """
         try:
             connection = self._idle.pop()
         except IndexError:
-            return self._run(self._connection(), arguments)
+            return self._run(self._connection(), asked, arguments)
         try:
-            return self._run(connection, arguments)
+            return self._run(connection, asked, arguments)
         except (redis.ConnectionError, redis.TimeoutError, OSError):
             # Redis was restarted since this one was used: once more, on a new connection.
-            return self._run(self._connection(), arguments)
+            return self._run(self._connection(), asked, arguments)
 
-    def _run(self, connection: Any, arguments: tuple[str, int, int, int]) -> list[int]:
+    def _run(self, connection: Any, asked: Script, arguments: tuple[str | int, ...]) -> list[int]:
         # Plain connections and commands: the client's own pool, retry and dispatch layers
         # would double the cost of the call (measured: 52 against 28 microseconds).
         try:
-            connection.send_command("EVALSHA", _SHA, 1, *arguments)
+            connection.send_command("EVALSHA", asked.sha, 1, *arguments)
             try:
                 answer = connection.read_response()
             except redis.exceptions.NoScriptError:
-                connection.send_command("EVAL", _SCRIPT, 1, *arguments)
+                connection.send_command("EVAL", asked.text, 1, *arguments)
                 answer = connection.read_response()
         except BaseException:
             # An answer may still be on its way: this connection would be one reply behind.

@@ -10,6 +10,7 @@ from celery import Celery
 from flask_limiter import Limiter
 
 from api import limits
+from api.daycounts import DayCounts
 from api.log import AccessLog
 from api.outlook import Outlooks
 from api.rates import Leases
@@ -41,6 +42,7 @@ class Runtime:
     signer: UrlSigner
     limiter: Limiter
     leases: Leases
+    days: DayCounts
     dispatcher: Dispatcher
     celery: Celery
     access_log: AccessLog
@@ -86,12 +88,14 @@ def build_runtime(settings: Settings) -> Runtime:
         found = views.get_jobs(room_db, job_ids)
         return {job_id: outlooks.placed(job) for job_id, job in found.items()}
 
+    limiter = limits.build_limiter(settings.limits_url)
     return Runtime(
         services=services,
         keys=KeyRing(services.db, services.catalog, settings.key_cache_s),
         signer=UrlSigner(settings.signing_key()),
-        limiter=limits.build_limiter(settings.limits_url),
+        limiter=limiter,
         leases=Leases(),
+        days=DayCounts(limiter),
         dispatcher=Dispatcher(celery),
         celery=celery,
         access_log=AccessLog(settings.log_level),

@@ -283,6 +283,13 @@ def is_time_out(error: DatabaseUnavailable) -> bool:
     return code in ("55P03", "57014")
 
 
+def is_repeated(db: Database, principal: Principal, idempotency: Idempotency) -> bool:
+    """Whether an earlier request of the last day had this Idempotency-Key."""
+    values = {"account": principal.account_id, "idempotency": idempotency.key}
+    row = db.attempt(lambda c: c.execute(sql.EARLIER, values).one_or_none())
+    return row is not None and not row.stale
+
+
 def forget_old_keys(db: Database, limit: int = 1000) -> int:
     """Drop idempotency keys older than a day; returns how many."""
     with db.statement() as connection:

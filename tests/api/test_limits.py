@@ -12,15 +12,18 @@ from flask import Flask, Response
 
 from api import limits
 from api.app import create_app, runtime_of
+from api.daycounts import DAY_S, DayCounts
 from api.rates import Leases, Rate
 from api.request import FarmRequest, current_request
 from api.runtime import Runtime
 from farm import keys
+from farm.catalog import BUILT_IN
 from farm.config import Settings
 from farm.embedded import start_redis
 from farm.servers import Server
 from tests import factories
 from tests.api.caller import GENERATE, Caller
+from tests.farm.checks import scalar
 
 HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 BALANCE = "/v1/account/balance"
@@ -210,4 +213,121 @@ def test_redis_restarted_between_two_calls_is_not_noticed(own_redis: Server) -> 
     own_redis.stop()
     own_redis.start()
     assert [counted.hit("a", 10).remaining for _ in range(2)] == [9, 8]
+    counted.close()
+
+
+PIXOLA = "/pixola/api/v1/generate"
+MIDNIGHT = 20_000 * DAY_S
+"""A day's first second."""
+
+
+class Day:
+    """A clock that stands where it is put."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def three_a_day(settings: Settings, tmp_path: Path) -> Iterator[Flask]:
+    """The API where pixola's keys have three requests that create jobs a day."""
+    text = BUILT_IN.read_text(encoding="utf-8")
+    assert "submits_per_day = 1000" in text
+    path = tmp_path / "catalog.toml"
+    path.write_text(text.replace("submits_per_day = 1000", "submits_per_day = 3"), "utf-8")
+    app = create_app(settings.model_copy(update={"catalog": path}))
+    yield app
+    runtime_of(app).close()
+
+
+def pixola_caller(app: Flask) -> Caller:
+    """A customer of pixola."""
+    services = runtime_of(app).services
+    return Caller(app, services, factories.customer(services, storefront="pixola"))
+
+
+def test_a_key_makes_jobs_as_often_a_day_as_its_plan_says(three_a_day: Flask) -> None:
+    caller = pixola_caller(three_a_day)
+    services = caller.services
+    first = caller.post(PIXOLA, {"prompt": "a"}, Idempotency_Key="first")
+    # What makes no job costs the day nothing: refused fields and words, too few credits, and
+    # what an earlier request has made already.
+    assert caller.post(PIXOLA, {"prompt": ""}).status_code == 400
+    assert caller.post(PIXOLA, {"prompt": "forbidden fruit"}).status_code == 409
+    for _ in range(2):
+        again = caller.post(PIXOLA, {"prompt": "a"}, Idempotency_Key="first")
+        assert again.json == first.json
+    for _ in range(2):
+        assert caller.post(PIXOLA, {"prompt": "a", "count": 2}).status_code == 200
+    refused = caller.post(PIXOLA, {"prompt": "a"})
+    assert refused.status_code == 429
+    assert refused.json["error"]["code"] == "rate_limited"
+    assert "3 requests that create jobs" in refused.json["error"]["message"]
+    assert 1 <= int(refused.headers["Retry-After"]) <= DAY_S
+    assert scalar(services, "SELECT count(*) FROM jobs") == 5
+    # A client that lost the answer to its last request still gets it, and another key its own.
+    again = caller.post(PIXOLA, {"prompt": "a"}, Idempotency_Key="first")
+    assert (again.status_code, again.json) == (200, first.json)
+    with services.db.transaction() as connection:
+        _, second = keys.create_key(connection, services.catalog, caller.customer.account_id)
+    headers = {"Authorization": f"Bearer {second}"}
+    answer = three_a_day.test_client().post(PIXOLA, json={"prompt": "a"}, headers=headers)
+    assert answer.status_code == 200
+
+
+def test_too_few_credits_do_not_count_as_a_call_of_the_day(three_a_day: Flask) -> None:
+    caller = pixola_caller(three_a_day)
+    dear = {"prompt": "a", "model": "gemini-3-pro-image-preview", "quality": "hd", "count": 4}
+    assert caller.post(PIXOLA, dear).status_code == 200
+    for _ in range(4):
+        assert caller.post(PIXOLA, dear).status_code == 409
+    codes = [caller.post(PIXOLA, {"prompt": "a"}).status_code for _ in range(3)]
+    assert codes == [200, 200, 429]
+
+
+@pytest.mark.parametrize("where", ["redis", "memory", "away"])
+def test_a_day_begins_anew_at_midnight(redis_url: str, tmp_path: Path, where: str) -> None:
+    nobody = f"redis+socket://{tmp_path}/nobody.sock?virtual_host=0"
+    counted = Counted({"redis": redis_url, "memory": "", "away": nobody}[where])
+    clock = Day(MIDNIGHT - 1.5)
+    days = DayCounts(counted.limiter, clock)
+    assert days.seconds_left() == 2
+    taken = [days.take("a", 2), days.take("a", 2)]
+    assert days.take("a", 2) is None
+    assert days.take("b", 2) is not None
+    take_back = taken[0]
+    assert take_back is not None
+    take_back()
+    assert days.take("a", 2) is not None
+    assert days.take("a", 2) is None
+    clock.now = MIDNIGHT
+    assert days.seconds_left() == DAY_S
+    assert days.take("a", 2) is not None
+    counted.close()
+
+
+def test_concurrent_calls_of_a_day_pass_exactly_as_often_as_the_limit(redis_url: str) -> None:
+    counted = [Counted(redis_url), Counted(redis_url)]
+    days = [DayCounts(each.limiter, Day(MIDNIGHT)) for each in counted]
+    with ThreadPoolExecutor(8) as pool:
+        passed = list(pool.map(lambda n: days[n % 2].take("race", 30) is not None, range(100)))
+    for each in counted:
+        each.close()
+    assert sum(passed) == 30
+
+
+def test_a_day_goes_on_while_redis_is_away(settings: Settings, own_redis: Server) -> None:
+    counted = Counted(own_redis.url)
+    days = DayCounts(counted.limiter, Day(MIDNIGHT))
+    take_back = days.take("a", 1)
+    assert take_back is not None
+    own_redis.stop()
+    assert days.take("a", 1) is not None, "nobody counted here before"
+    assert days.take("a", 1) is None
+    take_back()
+    own_redis.start()
+    assert days.take("a", 1) is not None
     counted.close()
