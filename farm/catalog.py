@@ -76,6 +76,12 @@ class Price(Frozen):
             raise ValueError("credits have at most one decimal")
         return self
 
+    @property
+    def least_tenths(self) -> int:
+        """The price in tenths of a credit, or the lowest where it depends on the request."""
+        amounts = [t.credits for t in self.by_duration] or list(self.by_resolution.values())
+        return round((min(amounts) if self.credits is None else self.credits) * CREDIT_TENTHS)
+
 
 class Storefront(Frozen):
     """One wire dialect's business side: key prefix, plans and price book.
