@@ -11,6 +11,7 @@
     |  |- UnreadableImage       a picture that cannot be read, or of a kind that is not taken
     |  |- InputUnavailable      a picture's URL could not be fetched
     |  |- PromptRefused         the content policy refuses the words
+    |  |- ContentRefused        who runs the model refuses words, pictures, or what came of them
     |  |- Unauthenticated       no key, or one that is not known here
     |  |- Forbidden             a known caller that may not do this
     |  |- InsufficientCredits   the hold does not fit into what is available
@@ -33,7 +34,6 @@
     |     |- OutOfMemory        the device had too little memory
     |     `- UpstreamFault      another service, which runs the model, did not make it
     |        `- UpstreamUnavailable  it does not answer, or says to come later
-    |- ContentRefused          who runs the model refuses the words, a picture, or the result
     `- Cancelled                the job is no longer this worker's: stop and drop the output
 
 An error is a stable ``code`` and data; no HTTP here. The API maps each ``code`` to a status
@@ -121,6 +121,12 @@ class PromptRefused(Rejected):
     """The content policy refuses the request's words; no job was made."""
 
     code = "prompt_refused"
+
+
+class ContentRefused(Rejected):
+    """The content policy of whoever runs the model refuses the request, or what came of it."""
+
+    code = "content_refused"
 
 
 class Unauthenticated(Rejected):
@@ -270,12 +276,6 @@ class UpstreamUnavailable(UpstreamFault):
     """The service does not answer, or says to come later. Another try may find it there."""
 
     code = "upstream_unavailable"
-
-
-class ContentRefused(FarmError):
-    """The content policy of whoever runs the model refuses the request, or what came of it."""
-
-    code = "content_refused"
 
 
 class Cancelled(FarmError):
