@@ -6,6 +6,7 @@ from typing import cast
 
 from flask import Request
 from flask.globals import request as flask_request
+from limits import RateLimitItem
 
 from api.rates import Rate
 from farm.errors import FarmError
@@ -17,9 +18,10 @@ class FarmRequest(Request):
 
     ``principal`` is who calls, where a key was needed or given; ``bucket`` whose calls this
     one is counted with, ``per_minute`` how many of them may pass, ``calls`` how many it counts
-    for and ``counted`` how many of those passed, where the storage says (0: all); ``rate`` where
-    the caller stands once that is known; ``refusal`` why the caller is not let in, which is said
-    after the call was counted; ``started`` the monotonic second it came in.
+    for, ``counted`` how many of those passed, where the storage says (0: all), and
+    ``counted_by`` the limit that they were counted by, where the library was not asked;
+    ``rate`` where the caller stands once that is known; ``refusal`` why the caller is not let
+    in, which is said after the call was counted; ``started`` the monotonic second it came in.
     """
 
     principal: Principal | None = None
@@ -27,6 +29,7 @@ class FarmRequest(Request):
     per_minute: int = 0
     calls: int = 1
     counted: int = 0
+    counted_by: RateLimitItem | None = None
     rate: Rate | None = None
     refusal: FarmError | None = None
     request_id: str = ""
