@@ -98,4 +98,5 @@ def test_a_classifier_that_is_not_whole_is_named(
 def test_an_unknown_model_names_the_known_ones(farm: Farm) -> None:
     ran = farm("models", "check", "dall-e")
     assert ran.code != 0
-    assert "virtual-tryon, result-moderation" in ran.err
+    assert "virtual-tryon, " in ran.err
+    assert "veo-3-fast, result-moderation." in ran.err
