@@ -29,6 +29,8 @@ def normalise(text: str) -> str:
     An underscore becomes a space: to a regular expression it is a letter, to a reader a gap.
     """
     folded = unicodedata.normalize("NFKD", text).casefold().replace("_", " ")
+    if folded.isascii() and folded.isprintable():
+        return " ".join(folded.split())
     hidden = ("Mn", "Me", "Cf", "Cc")
     visible = (c for c in folded if c.isspace() or unicodedata.category(c) not in hidden)
     return " ".join("".join(visible).split())
@@ -73,6 +75,7 @@ class PromptPolicy:
         """None when the text may pass, else a sentence for the customer."""
         plain = normalise(text)
         spelled = _PUNCTUATION.sub(" ", plain).translate(_LEET)
-        if any(p.search(plain) or p.search(spelled) for p in self._patterns):
+        readings = {plain, spelled}
+        if any(p.search(reading) for p in self._patterns for reading in readings):
             return _REFUSAL
         return None
