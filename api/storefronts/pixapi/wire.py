@@ -41,6 +41,11 @@ def model_field(sold: ModelCard, *, required: bool) -> Any:
     return (names, ...) if required else (names | None, None)
 
 
+def variant_name(kind: str, offer: Offer) -> str:
+    """The name of a body's shape for one model. Of a name with dots the document keeps the end."""
+    return f"{kind}-{offer.sold.id}".replace(".", "_")
+
+
 def text_field(offer: Offer, name: str, note: str | None = None) -> Any:
     """A text as the model that runs takes it; ignored where it takes none."""
     spec = offer.card.params_of(offer.operation).get(name)
@@ -98,7 +103,7 @@ def generation_request(offers: Offers) -> Any:
     variants = []
     for offer in offered(offers, "generate"):
         made: type[BaseModel] = create_model(
-            f"Images.{offer.sold.id}",
+            variant_name("Images", offer),
             __config__=ConfigDict(title=offer.sold.title, extra="ignore"),
             __doc__=f"Images by {offer.sold.title}.",
             model=model_field(offer.sold, required=True),

@@ -69,7 +69,7 @@ def edit_form(offers: Offers) -> Any:
                 del shown["default"]
 
     made: type[BaseModel] = create_model(
-        "EditImages.form",
+        "EditImagesForm",
         __config__=ConfigDict(title="Edit images", extra="ignore", json_schema_extra=complete),
         __doc__="The images to change.",
         **fields,
@@ -111,7 +111,7 @@ def _variant(kind: str, offer: Offer, fields: dict[str, Any]) -> type[BaseModel]
 
 def _named(kind: str, offer: Offer, fields: dict[str, Any]) -> type[BaseModel]:
     made: type[BaseModel] = create_model(
-        f"{kind}.{offer.sold.id}",
+        wire.variant_name(kind, offer),
         __config__=ConfigDict(title=offer.sold.title, extra="ignore"),
         __doc__=f"{kind} by {offer.sold.title}.",
         model=wire.model_field(offer.sold, required=True),
