@@ -102,9 +102,10 @@ def create(
         package = (error.name or "").partition(".")[0]
         if package in ("", "farm", "models"):
             raise  # a slip of ours, not of the installation
+        extra = "upstream" if upstream else "worker"
         raise ExtraMissing(
             f"The engine {card.id} needs the Python package {package!r}: "
-            "install the worker extra with `pip install 'media-farm[worker]'`."
+            f"install the {extra} extra with `pip install 'media-farm[{extra}]'`."
         ) from error
     setup = setup_of(card, weights, cache, interrupts, upstream)
     return cast(Engine, getattr(module, class_name)(setup))

@@ -2,7 +2,8 @@
 
 A node is a worker, so every child of one writes the same row. Where that matters there is one
 child: a worker of models has one, because it has one GPU. The children of a control worker hold
-no model and say the same, whoever comes last.
+no model and say the same, whoever comes last; of those that wait for upstreams the row shows the
+job of the one that spoke last.
 
 The child speaks for its parent, which takes the messages: of a parent that is stopped it says
 nothing, and when the parent dies the system ends the child. So a row that is fresh is that of a
