@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from farm.embedded import start_postgres
 class Databases:
     """One PostgreSQL server that hands out fresh, migrated databases.
 
-    A database is copied from a template that is migrated once, which takes milliseconds.
+    The first ones are copied from a template that is migrated once. Copying costs the server
+    more than many a test, so what comes back is emptied, renamed and handed out again, unless
+    it grew or anything but rows was changed in it.
     """
 
     def __init__(self, url: str) -> None:
@@ -29,27 +32,40 @@ class Databases:
         self._prefix = f"farm_test_{os.getpid()}"
         self._numbers = itertools.count()
         self._template = ""
+        self._schema = ""
+        self._resting: deque[str] = deque()
+        self._server: Any = None
 
     @contextlib.contextmanager
     def fresh(self) -> Iterator[str]:
-        """The URL of a new database with the current schema; dropped on exit."""
-        with self.empty(template=self._migrated_template()) as url:
-            yield url
-
-    @contextlib.contextmanager
-    def empty(self, template: str = "template0") -> Iterator[str]:
-        """The URL of a new database without a schema; dropped on exit."""
-        name = f"{self._prefix}_{next(self._numbers)}"
-        self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        """The URL of a database with the current schema and no rows; nobody's on exit."""
+        name = self._emptied() or self._copied(self._migrated_template())
         try:
             yield self._at(name)
         finally:
-            self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            self._run(_END_SESSIONS, {"name": name})
+            [(size,)] = self._run("SELECT pg_database_size(%(name)s)", {"name": name})
+            if size < _GROWN_BYTES:
+                self._resting.append(name)
+            else:
+                self._drop(name)
+
+    @contextlib.contextmanager
+    def empty(self) -> Iterator[str]:
+        """The URL of a new database without a schema; dropped on exit."""
+        name = self._copied("template0")
+        try:
+            yield self._at(name)
+        finally:
+            self._drop(name)
 
     def close(self) -> None:
-        """Drop the template."""
-        if self._template:
-            self._run(f"DROP DATABASE IF EXISTS {self._template} WITH (FORCE)")
+        """Drop what is left, and close the connection to the server."""
+        for name in (*self._resting, self._template):
+            if name:
+                self._drop(name)
+        if self._server is not None:
+            self._server.close()
 
     def _migrated_template(self) -> str:
         if not self._template:
@@ -57,29 +73,113 @@ class Databases:
             self._run(f"CREATE DATABASE {name} TEMPLATE template0")
             upgrade(self._at(name))
             self._template = name
+            with self._session(name) as session:
+                filled = [
+                    table
+                    for (table,) in _rows(session, f"SELECT oid::regclass::text {_TABLES}")
+                    if _rows(session, f"SELECT FROM {table}")
+                ]
+                assert not filled, f"emptying would take what migrations wrote into {filled}"
+                [(self._schema,)] = _rows(session, _SCHEMA)
         return self._template
+
+    def _copied(self, template: str) -> str:
+        name = f"{self._prefix}_{next(self._numbers)}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def _emptied(self) -> str | None:
+        """One that was used, emptied; None where there is none that can be had again.
+
+        The last ones rest: their sessions were told to end, and may take a moment. It gets a
+        new name, so that whatever outlived its test cannot find it.
+        """
+        if len(self._resting) < _RESTING:
+            return None
+        name = f"{self._prefix}_{next(self._numbers)}"
+        self._run(f"ALTER DATABASE {self._resting.popleft()} RENAME TO {name}")
+        with self._session(name) as session:
+            if _rows(session, _SCHEMA) == [(self._schema,)]:
+                _rows(session, _EMPTY)
+                return name
+        self._drop(name)
+        return None
+
+    def _drop(self, name: str) -> None:
+        self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def _at(self, name: str) -> str:
         return self._url.set(database=name).render_as_string(hide_password=False)
 
-    def _run(self, sql: str) -> None:
-        url = self._url
-        query = {key: str(value) for key, value in url.query.items()}
-        host = query.pop("host", url.host)
+    def _run(self, sql: str, values: dict[str, str] | None = None) -> list[Any]:
+        if self._server is None:
+            self._server = self._connect(self._url.database)
+        return _rows(self._server, sql, values)
+
+    @contextlib.contextmanager
+    def _session(self, name: str) -> Iterator[Any]:
+        with contextlib.closing(self._connect(name)) as session:
+            yield session
+
+    def _connect(self, name: str | None) -> Any:
+        query = {key: str(value) for key, value in self._url.query.items()}
         connection = psycopg2.connect(
-            host=host,
-            port=url.port,
-            user=url.username,
-            password=url.password,
-            dbname=url.database,
+            host=query.pop("host", self._url.host),
+            port=self._url.port,
+            user=self._url.username,
+            password=self._url.password,
+            dbname=name,
             **query,
         )
         connection.autocommit = True
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(sql)
-        finally:
-            connection.close()
+        return connection
+
+
+def _rows(session: Any, sql: str, values: dict[str, str] | None = None) -> list[Any]:
+    with session.cursor() as cursor:
+        cursor.execute(sql, values)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+_RESTING = 3
+_GROWN_BYTES = 24 << 20
+"""A new one has 8 MiB and some; what is larger may be slower than new."""
+_END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %(name)s"
+# Whatever is made or altered gets another row version in one of these; no copy does.
+_SCHEMA = """
+    SELECT md5(string_agg(what, ',' ORDER BY what)) FROM (
+        SELECT format('class %s %s', oid, xmin) FROM pg_class WHERE oid >= 16384
+        UNION ALL SELECT format('column %s %s %s', attrelid, attnum, xmin)
+            FROM pg_attribute WHERE attrelid >= 16384
+        UNION ALL SELECT format('default %s %s', oid, xmin) FROM pg_attrdef WHERE oid >= 16384
+        UNION ALL SELECT format('constraint %s %s', oid, xmin)
+            FROM pg_constraint WHERE oid >= 16384
+        UNION ALL SELECT format('trigger %s %s', oid, xmin) FROM pg_trigger WHERE oid >= 16384
+        UNION ALL SELECT format('function %s %s', oid, xmin) FROM pg_proc WHERE oid >= 16384
+        UNION ALL SELECT format('schema %s %s', oid, xmin) FROM pg_namespace
+        UNION ALL SELECT format('statistics %s', starelid)
+            FROM pg_statistic WHERE starelid >= 16384
+        UNION ALL SELECT format('setting %s', setconfig) FROM pg_db_role_setting
+            WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+        UNION ALL SELECT format('revision %s', version_num) FROM alembic_version
+    ) AS state (what)
+"""
+_TABLES = """
+    FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+      AND relname <> 'alembic_version'
+"""
+# The triggers guard rows that must stay; here none must. New rows count from one again.
+_EMPTY = f"""
+    DO $$
+    DECLARE name text;
+    BEGIN
+        SET LOCAL session_replication_role = replica;
+        FOR name IN SELECT oid::regclass {_TABLES} LOOP
+            EXECUTE 'DELETE FROM ' || name;
+        END LOOP;
+        PERFORM setval(seqrelid, seqstart, false) FROM pg_sequence;
+    END $$
+"""
 
 
 @contextlib.contextmanager
