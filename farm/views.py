@@ -119,7 +119,11 @@ def newest_jobs(
     db: Database, account_id: uuid.UUID, *, limit: int, before: int | None = None
 ) -> list[JobView]:
     """The account's jobs from the newest on, those with a ``seq`` below ``before``."""
-    values = {"account": account_id, "limit": limit, "before": before}
+    values = {
+        "account": account_id,
+        "limit": limit,
+        "before": _SEQ_MAX if before is None else before,
+    }
     return [_job(row) for row in db.attempt(lambda c: c.execute(_NEWEST, values).all())]
 
 
@@ -128,10 +132,15 @@ def newest_batches(
 ) -> list[list[JobView]]:
     """The account's batches from the newest on, each with all its jobs in their order; those
     whose first job has a ``seq`` below ``before``."""
-    values = {"account": account_id, "limit": limit, "before": before}
+    values = {
+        "account": account_id,
+        "limit": limit,
+        "before": _SEQ_MAX if before is None else before,
+        "jobs": limit * _BATCH_MAX,
+    }
     rows = db.attempt(lambda c: c.execute(_NEWEST_BATCHES, values).all())
     batches = itertools.groupby((_job(row) for row in rows), key=lambda job: job.batch_id)
-    return [list(jobs) for _, jobs in batches]
+    return [list(jobs)[::-1] for _, jobs in batches]
 
 
 def find_job(db: Database, job_id: uuid.UUID) -> JobView:
@@ -201,6 +210,10 @@ def _job(row: Sequence[Any]) -> JobView:
     )
 
 
+_SEQ_MAX = 2**63 - 1
+_BATCH_MAX = 16
+"""As many jobs a batch may have, says the table."""
+
 _READABLE = "output_deleted_at IS NULL AND output_expires_at > now()"
 _COLUMNS = f"""
     id, account_id, storefront, model, operation, state, price, price_rule, created_at,
@@ -229,20 +242,25 @@ _BATCH = Prepared(
     {"id": "uuid", "account": "uuid"},
 )
 _NEWEST = text(
-    f"SELECT {_COLUMNS} FROM jobs WHERE account_id = :account "
-    "AND (CAST(:before AS bigint) IS NULL OR seq < :before) ORDER BY seq DESC LIMIT :limit"
+    f"SELECT {_COLUMNS} FROM jobs WHERE account_id = :account AND seq < :before "
+    "ORDER BY seq DESC LIMIT :limit"
 )
 _NEWEST_BATCHES = text(
     f"""
+    WITH firsts AS (
+        SELECT seq, batch_size FROM jobs
+        WHERE account_id = :account AND batch_place = 0 AND seq < :before AND seq >= (
+            SELECT least(jobs_made + 1, :before) FROM accounts WHERE id = :account) - :jobs
+        ORDER BY seq DESC LIMIT :limit
+    )
     SELECT {_COLUMNS} FROM jobs WHERE account_id = :account
-      AND seq >= (SELECT min(seq) FROM (
-          SELECT seq FROM jobs WHERE account_id = :account AND batch_place = 0
-            AND (CAST(:before AS bigint) IS NULL OR seq < :before)
-          ORDER BY seq DESC LIMIT :limit) AS firsts)
-      AND (CAST(:before AS bigint) IS NULL OR seq < :before)
-    ORDER BY seq - batch_place DESC, batch_place
+      AND seq >= (SELECT min(seq) FROM firsts)
+      AND seq < (SELECT max(seq + batch_size) FROM firsts)
+    ORDER BY seq DESC LIMIT :jobs
     """
 )
+"""Two short ranges of the index, however many jobs there are and whatever the planner believes:
+the numbers have no gaps, so a page's first jobs lie within as many as its batches may have."""
 _ANY_JOB = text(f"SELECT {_COLUMNS} FROM jobs WHERE id = :id")
 _JOBS = text(
     f"""
