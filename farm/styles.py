@@ -192,7 +192,7 @@ class Look:
         room = int(known["prompt"].max) - self.style.added
         if len(prompt) > room:
             words = f" with the style {self.style.id}" if self.style.added else ""
-            message = f"must be at most {room:,} characters{words}, got {len(prompt):,}."
+            message = f"must be at most {room} characters{words}, got {len(prompt):,}."
             raise InvalidRequest([FieldError("prompt", message)])
         found["prompt"] = self.style.applied(prompt)
         negative = known.get("negative_prompt")
