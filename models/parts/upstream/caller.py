@@ -24,7 +24,8 @@ CALLS_MAX = 5
 RETRY_AFTER_MAX_S = 60.0
 """Who asks for a longer wait is asked again by the job's next run, or not at all."""
 GATE_MAX_S = 30.0
-"""How long a run waits for an upstream that is being left alone."""
+"""How long a run waits for an upstream that is left alone. Where that happens in the middle of
+a run, the run ends: the job's next one waits."""
 _BACKOFF_MAX_S = 8.0
 _TICK_S = 0.5
 
@@ -119,7 +120,9 @@ class Caller:
             self._setup.gate.went_wrong()
         if problem.unknown:
             raise UnknownParameter(problem)
-        if not problem.again or number >= CALLS_MAX or problem.after_s > RETRY_AFTER_MAX_S:
+        given_up = problem.blame is not Blame.NONE and self._setup.gate.wait_s() > 0
+        too_long = problem.after_s > RETRY_AFTER_MAX_S
+        if given_up or too_long or not problem.again or number >= CALLS_MAX:
             raise problem.error
         backoff_s = min(self._setup.backoff_s * 2.0 ** (number - 1), _BACKOFF_MAX_S)
         # Never sooner than was asked for; and not all who wait at the same moment.

@@ -24,6 +24,9 @@ from models.parts.upstream.wire import AnswerRefused
 
 _QUOTED_MAX = 300
 _AGAIN = frozenset({408, 409, 429})
+_STILL_RUNNING = 504
+"""Services whose clients may send without an Idempotency-Key ask them not to try this again. The
+farm sends one: it asks about the same work once more."""
 _ACCOUNT = frozenset({401, 402, 403})
 _NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_credits"})
 _REFUSALS = frozenset(
@@ -109,6 +112,8 @@ def _of_status(error: openai.APIStatusError, setup: UpstreamSetup) -> Problem:
             )
         )
     said = f"{name} answered with status {status} and said {quoted(body.get('message'), setup.key)}"
+    if error.response.headers.get("x-should-retry") == "false" and status != _STILL_RUNNING:
+        return Problem(UpstreamFault(f"{said}, and not to ask again."), blame=Blame.ONCE)
     if status in _AGAIN or status >= 500:
         after_s = _retry_after_s(error.response.headers)
         blame = Blame.EACH if status > 500 else Blame.ONCE if status == 500 else Blame.NONE

@@ -70,6 +70,16 @@ class TestTryingAgain:
             engine.run(job(), ignore)
         assert len(server.asked) == 1
 
+    def test_who_asks_for_no_other_try_is_left_alone(
+        self, engine: UpstreamEngine, server: OpenaiServer
+    ) -> None:
+        no_more = {"x-should-retry": "false"}
+        server.then(Reply(504, problem("timeout"), no_more), Reply(500, problem("e"), no_more))
+        with pytest.raises(UpstreamFault, match="status 500") as caught:
+            engine.run(job(), ignore)
+        assert not isinstance(caught.value, UpstreamUnavailable)
+        assert len(server.asked) == 2, "what is still running is asked about again"
+
     def test_five_times_are_enough(self, engine: UpstreamEngine, server: OpenaiServer) -> None:
         server.otherwise = BUSY
         with pytest.raises(UpstreamUnavailable, match="status 503"):
