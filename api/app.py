@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import time
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from api import catalogue, docs, errors, jobs, limits, ops, outputs, webhooks
 from api.auth import UNKNOWN, Gatekeeper, Policy, policy_of
 from api.bodies import finish_reading
+from api.dialect import Dialect
+from api.hosts import at_hosts
 from api.log import Access
 from api.metrics import Metrics
 from api.rates import Rate
@@ -22,6 +25,8 @@ from api.request import FarmRequest, current_request
 from api.runtime import Runtime, build_runtime
 from api.storefronts import DIALECTS
 from farm.config import Settings
+from farm.fronts import hosts_served, storefronts_served
+from farm.services import open_catalog
 
 _REQUEST_ID_MAX = 64
 _LEFTOVER_BYTES = 64 << 20
@@ -39,17 +44,28 @@ _DEFAULT_HEADERS = (
 )
 
 
-def create_app(settings: Settings, *, metrics_folder: Path | None = None) -> Flask:
+def create_app(
+    settings: Settings,
+    *,
+    metrics_folder: Path | None = None,
+    dialects: Sequence[Dialect] = DIALECTS,
+) -> Flask:
     """The API for these settings. Opens no connection; the first request does.
 
     ``app.extensions["farm"]`` is its :class:`api.runtime.Runtime`; close it when done.
 
     Args:
         metrics_folder: where the API processes of this machine share their request counts.
+        dialects: the storefronts there are; the settings say which of them are on.
 
     Raises:
         SetupError: a setting is missing or wrong; the message says which.
     """
+    shops = open_catalog(settings).storefronts
+    known = [dialect.id for dialect in dialects if dialect.id in shops]
+    served = storefronts_served(settings.storefronts, known)
+    hosts = hosts_served(settings.hosts, served)
+    dialects = [dialect for dialect in dialects if dialect.id in served]
     runtime = build_runtime(settings)
     metrics = Metrics(runtime.services.db, runtime.services.catalog, metrics_folder)
     app = Flask("api", static_folder=None)
@@ -59,9 +75,12 @@ def create_app(settings: Settings, *, metrics_folder: Path | None = None) -> Fla
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     app.url_map.redirect_defaults = False
-    _add_routes(app, runtime, metrics)
-    errors.install(app, DIALECTS, runtime)
-    _add_hooks(app, runtime, metrics)
+    _add_routes(app, runtime, metrics, dialects, hosts)
+    errors.install(app, dialects, runtime)
+    _add_hooks(app, runtime, metrics, served)
+    if hosts:
+        bases = {storefront: shops[storefront].base_path for storefront in served}
+        app.wsgi_app = at_hosts(app.wsgi_app, hosts, bases)  # type: ignore[assignment,method-assign]
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
@@ -69,17 +88,23 @@ def create_app(settings: Settings, *, metrics_folder: Path | None = None) -> Fla
     return app
 
 
-def _add_routes(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
+def _add_routes(
+    app: Flask,
+    runtime: Runtime,
+    metrics: Metrics,
+    dialects: Sequence[Dialect],
+    hosts: Mapping[str, str],
+) -> None:
     public_url = runtime.settings.public_url.rstrip("/")
-    specs = {dialect.id: docs.specification(dialect, public_url) for dialect in DIALECTS}
-    for dialect in DIALECTS:
+    specs = {dialect.id: docs.specification(dialect, public_url) for dialect in dialects}
+    for dialect in dialects:
         app.register_blueprint(dialect.blueprint(runtime, specs[dialect.id]))
-    shapes = [(specs[dialect.id], dialect.problem) for dialect in DIALECTS]
-    app.register_blueprint(catalogue.blueprint(runtime, DIALECTS, specs))
-    app.register_blueprint(jobs.blueprint(runtime, DIALECTS, specs))
+    shapes = [(specs[dialect.id], dialect.problem) for dialect in dialects]
+    app.register_blueprint(catalogue.blueprint(runtime, dialects, specs))
+    app.register_blueprint(jobs.blueprint(runtime, dialects, specs))
     app.register_blueprint(webhooks.blueprint(runtime, shapes))
     app.register_blueprint(outputs.blueprint(runtime))
-    app.register_blueprint(docs.blueprint(specs))
+    app.register_blueprint(docs.blueprint(runtime, dialects, specs, hosts))
     app.register_blueprint(ops.blueprint(runtime, metrics))
     with app.app_context():
         for spec in specs.values():
@@ -89,8 +114,8 @@ def _add_routes(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
         app.view_functions[endpoint] = inspect.unwrap(view)
 
 
-def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
-    gatekeeper = Gatekeeper(runtime)
+def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics, served: Collection[str]) -> None:
+    gatekeeper = Gatekeeper(runtime, served)
     policies = _policies(app)
     limiter, leases = runtime.limiter, runtime.leases
 
@@ -124,7 +149,7 @@ def _add_hooks(app: Flask, runtime: Runtime, metrics: Metrics) -> None:
                 time.time(),
                 request.request_id,
                 request.method,
-                request.path,
+                request.asked_path,
                 status,
                 seconds,
                 caller.key_id if caller else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from api.limits import ADDRESS_PER_MINUTE, FILES_PER_MINUTE, PROBES_PER_MINUTE, 
 from api.rates import Rate
 from api.request import FarmRequest
 from api.runtime import Runtime
-from farm.errors import FarmError, Forbidden, RateLimited, Unauthenticated
+from farm.errors import FarmError, Forbidden, NotFound, RateLimited, Unauthenticated
 from farm.types import Principal
 
 _DEFAULT_AGENTS = ("Python-urllib/", "python-requests/", "Go-http-client")
@@ -77,10 +77,15 @@ def policy_of(view: Callable[..., Any]) -> Policy | None:
 
 
 class Gatekeeper:
-    """Looks at every request first: who calls, whose count it goes to, whether it may pass."""
+    """Looks at every request first: who calls, whose count it goes to, whether it may pass.
 
-    def __init__(self, runtime: Runtime) -> None:
+    Args:
+        served: the storefronts that are on.
+    """
+
+    def __init__(self, runtime: Runtime, served: Collection[str]) -> None:
         self._runtime = runtime
+        self._served = served
         self._shops = runtime.services.catalog.storefronts
         self._refuse_agents = runtime.settings.refuse_default_user_agents
 
@@ -91,6 +96,8 @@ class Gatekeeper:
         keys. So the refusal is raised by the application after the count, not here.
         """
         try:
+            if request.front and policy.storefront not in ("", request.front):
+                raise NotFound(f"There is nothing at {request.asked_path[:200]}. See /docs.")
             if self._refuse_agents and policy.is_api:
                 _check_agent(request.environ.get("HTTP_USER_AGENT", ""))
             request.principal = self._principal(request, policy)
@@ -116,20 +123,33 @@ class Gatekeeper:
         if policy.access is Access.PUBLIC and "HTTP_AUTHORIZATION" not in request.environ:
             return None
         key = bearer_key(request)
-        if policy.storefront:
-            return self._runtime.keys.authenticate(key, policy.storefront)
-        return self._authenticate_anywhere(key)
+        if policy.storefront or request.front:
+            return self._runtime.keys.authenticate(key, policy.storefront or request.front)
+        caller = self._authenticate_anywhere(request, key)
+        if caller.storefront not in self._served:
+            raise Forbidden(
+                f"This account is one of {caller.storefront}, which is not served here at the "
+                "moment. Contact support."
+            )
+        return caller
 
-    def _authenticate_anywhere(self, key: str) -> Principal:
+    def _authenticate_anywhere(self, request: FarmRequest, key: str) -> Principal:
         """Paths that storefronts share take each one's keys; prefixes may be shared as well."""
         fitting = [s.id for s in self._shops.values() if key.startswith(s.key_prefix)]
         for storefront in fitting[:-1]:
             try:
-                return self._runtime.keys.authenticate(key, storefront)
+                return self._authenticate(request, key, storefront)
             except Unauthenticated:
                 continue
         last = fitting[-1] if fitting else next(iter(self._shops))
-        return self._runtime.keys.authenticate(key, last)
+        return self._authenticate(request, key, last)
+
+    def _authenticate(self, request: FarmRequest, key: str, storefront: str) -> Principal:
+        try:
+            return self._runtime.keys.authenticate(key, storefront)
+        except Forbidden:
+            request.known_as = storefront
+            raise
 
 
 def over_limit(request: FarmRequest, rate: Rate, pricing_url: str) -> RateLimited:

@@ -70,7 +70,8 @@ def blueprint(
 
     def list_for_caller() -> dict[str, Any]:
         principal = current_request().principal
-        dialect = by_id[principal.storefront] if principal else dialects[0]
+        front = current_request().front
+        dialect = by_id[principal.storefront if principal else front or dialects[0].id]
         shop = services.catalog.storefronts[dialect.id]
         return encode_models(shop, services.offers, dialect, weights, runtime.typical.by_model())
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from flask import Blueprint
 from pydantic import BaseModel
@@ -48,7 +48,8 @@ class Dialect:
     for the documentation. ``read_id`` raises NotFound for what is no id.
     ``cancel_path`` is a path of the storefront's own under which DELETE cancels; its one
     variable, ``generation_id``, is a JobRef. ``batched`` means that its ids are those of batches.
-    ``endpoint`` says where a model is asked for.
+    ``endpoint`` says where a model is asked for. ``openapi`` is the version that its document is
+    written in, ``openapi_path`` a path of its own under which that is found besides ``/docs``.
     """
 
     id: str
@@ -63,4 +64,6 @@ class Dialect:
     endpoint: Callable[[ModelCard], str] = attrgetter("endpoint")
     batched: bool = False
     cancel_path: str = ""
+    openapi: Literal["3.0", "3.1"] = "3.1"
+    openapi_path: str = ""
     statuses: Mapping[str, int] = field(default_factory=dict)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, ClassVar, cast
 
 from flask import Blueprint, Response, current_app
@@ -18,7 +20,12 @@ from spectree.plugins.werkzeug_utils import werkzeug_parse_rule
 
 from api.auth import Access, needs
 from api.dialect import Dialect
+from api.hosts import OWN_BASE
+from api.openapi30 import downgraded
 from api.replies import json_reply
+from api.request import current_request
+from api.runtime import Runtime
+from farm.errors import NotFound
 
 _VERSION = "0.1.0"
 _PATH_EXAMPLES = {"model_id": "sdxl"}
@@ -27,6 +34,17 @@ _PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data:; connect-src 'self'; frame-ancestors 'none'"
 )
+_INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>APIs</title></head>
+<body>
+<h1>APIs of this farm</h1>
+<ul>
+{rows}
+</ul>
+</body>
+</html>
+"""
 
 
 class Answers(SpecTreeResponse):
@@ -99,35 +117,95 @@ def specification(dialect: Dialect, public_url: str) -> SpecTree:
     )
 
 
-def blueprint(specs: Mapping[str, SpecTree]) -> Blueprint:
-    """``/docs`` and, for each storefront, ``/docs/<id>`` with its ``openapi.json``.
+def blueprint(
+    runtime: Runtime,
+    dialects: Sequence[Dialect],
+    specs: Mapping[str, SpecTree],
+    hosts: Mapping[str, str],
+) -> Blueprint:
+    """``/docs``, which lists the storefronts, and for each ``/docs/<id>`` with its
+    ``openapi.json``. On a storefront's own host there is nothing but its own.
 
     Args:
-        specs: by storefront id; the first one is what ``/docs`` itself shows.
+        specs: by storefront id, complete when the first request comes.
+        hosts: storefront ids by host name.
     """
     routes = Blueprint("docs", __name__)
-    first = next(iter(specs))
+    by_id = {dialect.id: dialect for dialect in dialects}
+    bases = {id_: runtime.services.catalog.storefronts[id_].base_path for id_ in by_id}
+    one_of = f"<any({','.join(by_id)}):storefront>"
+
+    @functools.cache
+    def document(storefront: str, front: str) -> Mapping[str, Any]:
+        base = bases[storefront] if front else ""
+        return written(by_id[storefront], specs[storefront].spec, base)
+
+    def checked_front(storefront: str) -> str:
+        """The storefront whose host was asked, which has no other's documentation."""
+        request = current_request()
+        if request.front not in ("", storefront):
+            raise NotFound(f"There is nothing at {request.asked_path[:200]}. See /docs.")
+        return request.front
 
     @routes.get("/docs")
     @needs(Access.OPEN)
     def front_page() -> Response:
-        return _page(first)
+        front = current_request().front
+        return _page(by_id[front]) if front else _html(_index(dialects, bases, hosts))
 
-    @routes.get("/docs/<any({}):storefront>".format(",".join(specs)))
+    @routes.get(f"/docs/{one_of}")
     @needs(Access.OPEN)
     def page(storefront: str) -> Response:
-        return _page(storefront)
+        checked_front(storefront)
+        return _page(by_id[storefront])
 
-    @routes.get("/docs/<any({}):storefront>/openapi.json".format(",".join(specs)))
     @needs(Access.OPEN)
     def openapi(storefront: str) -> Response:
-        return json_reply(specs[storefront].spec)
+        return json_reply(document(storefront, checked_front(storefront)))
 
+    routes.add_url_rule(f"/docs/{one_of}/openapi.json", view_func=openapi)
+    for dialect in dialects:
+        if dialect.openapi_path:
+            name, given = f"{dialect.id}_openapi", {"storefront": dialect.id}
+            routes.add_url_rule(dialect.openapi_path, name, openapi, defaults=given)
     return routes
 
 
-def _page(storefront: str) -> Response:
-    html = OpenAPITemplate.SWAGGER.value.format(spec_url=f"/docs/{storefront}/openapi.json")
+def written(dialect: Dialect, spec: Mapping[str, Any], base: str) -> Mapping[str, Any]:
+    """A storefront's document in the version that its clients read. Pure.
+
+    Args:
+        base: on its own host, where its paths begin elsewhere; empty on every other host.
+    """
+    if base:
+        own = {
+            OWN_BASE + path.removeprefix(base) if path.startswith(f"{base}/") else path: item
+            for path, item in spec["paths"].items()
+        }
+        spec = {**spec, "paths": own}
+    return downgraded(spec) if dialect.openapi == "3.0" else spec
+
+
+def _index(dialects: Sequence[Dialect], bases: Mapping[str, str], hosts: Mapping[str, str]) -> str:
+    """The front page: each storefront with where it is and where it is described."""
+    rows = []
+    for dialect in dialects:
+        own = [f"{host}{OWN_BASE}" for host, each in hosts.items() if each == dialect.id]
+        places = ", ".join(f"<code>{escape(place)}</code>" for place in (bases[dialect.id], *own))
+        page = f"/docs/{dialect.id}"
+        rows.append(
+            f'<li><a href="{page}">{escape(dialect.title)}</a> at {places} '
+            f'(<a href="{page}/openapi.json">OpenAPI {dialect.openapi}</a>)</li>'
+        )
+    return _INDEX.format(rows="\n".join(rows))
+
+
+def _page(dialect: Dialect) -> Response:
+    url = f"/docs/{dialect.id}/openapi.json"
+    return _html(OpenAPITemplate.SWAGGER.value.format(spec_url=url))
+
+
+def _html(html: str) -> Response:
     response = Response(html, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = _PAGE_POLICY
     response.headers["Cache-Control"] = "public, max-age=3600"

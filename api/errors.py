@@ -80,20 +80,23 @@ def dialect_of(
 ) -> Dialect:
     """Whose words an error of this request has.
 
-    The dialect of the path, where it is one storefront's own (the longest prefix decides); on
-    paths that storefronts share, and on those that nobody has, the caller's; the first
-    storefront speaks to those who show no key.
+    The dialect of the host, where it is one storefront's own, else of the path (the longest
+    prefix decides); on paths that storefronts share, and on those that nobody has, the
+    caller's; the first storefront speaks to those who show no key.
 
     Args:
         prefixes: what keys begin with, by storefront.
     """
+    if request.front:
+        return next(d for d in dialects if d.id == request.front)
     path = request.path
     fitting = [(len(p), d) for d in dialects for p in d.paths if path.startswith(p)]
     if fitting:
         return max(fitting, key=lambda pair: pair[0])[1]
-    caller = request.principal
-    if caller is not None:
-        return next(d for d in dialects if d.id == caller.storefront)
+    known_as = request.principal.storefront if request.principal else request.known_as
+    by_id = {dialect.id: dialect for dialect in dialects}
+    if known_as in by_id:
+        return by_id[known_as]
     key = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")[2]
     return next((d for d in dialects if key.startswith(prefixes[d.id])), dialects[0])
 
@@ -156,7 +159,7 @@ def _bug(answer: Callable[[errors.FarmError], Response]) -> Callable[[Exception]
 def _translated(error: HTTPException, request: FarmRequest, body_max: int) -> errors.FarmError:
     """Flask's own refusals, as errors of the farm."""
     if isinstance(error, NotFound):
-        return errors.NotFound(f"There is nothing at {request.path[:200]}. See /docs.")
+        return errors.NotFound(f"There is nothing at {request.asked_path[:200]}. See /docs.")
     if isinstance(error, MethodNotAllowed):
         return errors.MethodNotAllowed(request.method, list(error.valid_methods or ()))
     if isinstance(error, RequestEntityTooLarge):

@@ -8,6 +8,7 @@ from flask import Request
 from flask.globals import request as flask_request
 from limits import RateLimitItem
 
+from api.hosts import ASKED_PATH, FRONT
 from api.rates import Rate
 from farm.errors import FarmError
 from farm.types import Principal
@@ -21,7 +22,8 @@ class FarmRequest(Request):
     for, ``counted`` how many of those passed, where the storage says (0: all), and
     ``counted_by`` the limit that they were counted by, where the library was not asked;
     ``rate`` where the caller stands once that is known; ``refusal`` why the caller is not let
-    in, which is said after the call was counted; ``started`` the monotonic second it came in.
+    in, which is said after the call was counted, and ``known_as`` the storefront of one who is
+    known and refused; ``started`` the monotonic second it came in.
     """
 
     principal: Principal | None = None
@@ -32,6 +34,7 @@ class FarmRequest(Request):
     counted_by: RateLimitItem | None = None
     rate: Rate | None = None
     refusal: FarmError | None = None
+    known_as: str = ""
     request_id: str = ""
     started: float = 0.0
 
@@ -39,6 +42,17 @@ class FarmRequest(Request):
     def agent(self) -> str:
         """The User-Agent header, empty where there is none."""
         return str(self.environ.get("HTTP_USER_AGENT", ""))
+
+    @property
+    def front(self) -> str:
+        """The storefront whose own host was asked; empty where the host is everybody's."""
+        return str(self.environ.get(FRONT, ""))
+
+    @property
+    def asked_path(self) -> str:
+        """The path as the caller wrote it."""
+        raw = self.environ.get(ASKED_PATH)
+        return self.path if raw is None else raw.encode("latin-1").decode("utf-8", "replace")
 
     def caller(self) -> Principal:
         """The authenticated caller of a route that needs one."""

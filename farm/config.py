@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from farm.errors import SetupError
+from farm.fronts import parse_hosts, parse_storefronts
 from farm.intake.addresses import parse_trusts
 
 SERVICES_FILE = "services.json"
@@ -161,6 +162,18 @@ class Settings(BaseSettings):
     @classmethod
     def _readable_trusts(cls, text: str) -> str:
         parse_trusts(text)
+        return text
+
+    @field_validator("storefronts")
+    @classmethod
+    def _readable_storefronts(cls, text: str) -> str:
+        parse_storefronts(text)
+        return text
+
+    @field_validator("hosts")
+    @classmethod
+    def _readable_hosts(cls, text: str) -> str:
+        parse_hosts(text)
         return text
 
     @field_validator("result_moderation_refuse")

@@ -21,5 +21,7 @@ DIALECT = Dialect(
     read_id=read_batch_id,
     endpoint=lambda _card: f"{BASE}/generate",
     batched=True,
+    openapi="3.0",
+    openapi_path=f"{BASE}/openapi.json",
     statuses=STATUSES,
 )

@@ -58,7 +58,7 @@ WAYS: Mapping[str, Ways] = {
 }
 _DONE = {
     "generate": "images from words",
-    "edit": f"images from words and a picture ({PICTURE})",
+    "edit": f"images from a picture ({PICTURE})",
     "video": "video from words",
     "image-to-video": f"video from a picture ({PICTURE})",
     "3d": "3D models (binary glTF) from words",
