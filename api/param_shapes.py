@@ -17,6 +17,10 @@ _NO_NUL = r"^[^\x00]*$"
 _SEEN = r"[^\s\x00\x1c-\x1f]"
 _NOT_BLANK = rf"^[^\x00]*{_SEEN}[^\x00]*$"
 
+WEBHOOK_NOTE = (
+    "An https URL that is told once, signed, when the job has ended (on plans with webhooks)."
+)
+
 
 def param_field(card: ModelCard, name: str, spec: ParamSpec, *, nullable: bool = True) -> Any:
     """A parameter as pydantic has fields. A form knows no null: not ``nullable`` there."""
@@ -41,12 +45,11 @@ def param_field(card: ModelCard, name: str, spec: ParamSpec, *, nullable: bool =
     return (kind, Field(default=spec.default, description=note))
 
 
-def webhook_field(*, nullable: bool = True) -> Any:
+def webhook_field(*, nullable: bool = True, note: str = WEBHOOK_NOTE) -> Any:
     """``webhook_url`` as pydantic has fields. A form knows no null: not ``nullable`` there."""
     url: Any = Annotated[
         str, Field(min_length=1, max_length=URL_MAX, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\\]+$")
     ]
-    note = "An https URL that is told once, signed, when the job has ended (plans pro and scale)."
     return (url | None if nullable else url, Field(default=None, description=note))
 
 

@@ -158,9 +158,10 @@ class _Desk:
         """Be told of the account's jobs at a URL.
 
         The answer has the signing secret. Each message is a POST of `{"type", "timestamp",
-        "data"}` (of the generation itself on Pixza) with the headers `webhook-id`, `webhook-timestamp` and `webhook-signature`;
-        the libraries of standardwebhooks.com verify it. Answer 2xx within ten seconds: what
-        fails is tried ten times in three days, under the same `webhook-id`. 410 switches the
+        "data"}`, or of the bare job where `webhook_url` is described so, with the headers
+        `webhook-id`, `webhook-timestamp` and `webhook-signature`; the libraries of
+        standardwebhooks.com verify it. Answer 2xx within ten seconds: what fails is tried ten
+        times in three days, under the same `webhook-id`. 410 switches the
         endpoint off; redirects are not followed.
         """
         account = self._account(caller)

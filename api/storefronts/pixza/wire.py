@@ -26,6 +26,7 @@ _EXAMPLE: dict[str, Any] = {
     "seed": 7,
 }
 _WAIT_NOTE = "`respond-async`: answer at once, whatever is made."
+_WEBHOOK_NOTE = "An https URL that is sent the finished generation once, signed, as it is here."
 _URL_PATTERN = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\\]+$"
 
 
@@ -68,7 +69,7 @@ def _variant(card: ModelCard, type_: str, operation: str, *, is_default: bool) -
         __config__=ConfigDict(title=f"{card.title}, {words}", extra="ignore"),
         __doc__=f"{type_.capitalize()} {words} by {card.title}.",
         **fields,
-        webhook_url=webhook_field(),
+        webhook_url=webhook_field(note=_WEBHOOK_NOTE),
     )
     return made
 
