@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import http.client
 import json
 import signal
-import sys
 import time
-import uuid
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,123 +20,14 @@ from api.waiting.guests import Connection, Reply, Waiter
 from api.waiting.room import WaitingRoom
 from farm import jobs
 from farm.config import Settings
-from farm.events import Announcer, JobEvent
-from farm.services import Services, build_services
-from farm.types import Claim, JobState
-from farm.views import get_jobs
+from farm.events import JobEvent
+from farm.submit import submit
+from farm.types import JobState
+from farm.views import JobView, get_jobs, newest_jobs
 from tests import factories
-from tests.processes import Process, free_port, running, wait_until
+from tests.api.web import PATIENCE_S, THREADS, Web, web_process
+from tests.processes import free_port, wait_until
 from tests.services import Databases, flush
-
-THREADS = 4
-PATIENCE_S = 20
-
-
-@dataclass
-class Web:
-    """A web process with few threads, and what a worker would do behind it."""
-
-    services: Services
-    announcer: Announcer
-    port: int
-    process: Process
-
-    def call(self, who: factories.Customer, path: str, method: str = "GET") -> tuple[int, Any, Any]:
-        """One request: status, headers, JSON body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
-        with contextlib.closing(connection):
-            connection.request(method, path, headers={"Authorization": f"Bearer {who.key}"})
-            answer = connection.getresponse()
-            return answer.status, answer.headers, json.loads(answer.read() or b"null")
-
-    @contextlib.contextmanager
-    def watch(self, who: factories.Customer, job_id: uuid.UUID, last: str = "") -> Iterator[Stream]:
-        """The job's event stream, for the block."""
-        stream = Stream(self.port, who, job_id, last)
-        try:
-            yield stream
-        finally:
-            stream.close()
-
-    def start(self, job_id: uuid.UUID) -> Claim:
-        """Claim a job and tell of it."""
-        claim = factories.claimed(self.services, job_id)
-        self.announcer.tell(JobEvent(job_id, JobState.RUNNING, claim.attempt))
-        return claim
-
-    def step(self, claim: Claim, step: int, steps: int) -> None:
-        """Tell of a step, as a worker does: those who come later read it from the job."""
-        assert jobs.heartbeat(self.services.db, claim.job_id, claim.attempt, 30, step, steps)
-        event = JobEvent(claim.job_id, JobState.RUNNING, claim.attempt, step, steps)
-        self.announcer.tell(event)
-
-    def finish(self, claim: Claim) -> None:
-        """Settle a job and tell of it."""
-        assert factories.succeed(self.services, claim)
-        self.announcer.tell(JobEvent(claim.job_id, JobState.SUCCEEDED, claim.attempt))
-
-    def connections(self) -> int:
-        """Connections of clients that the web process holds."""
-        [worker] = self.process.family()[1:]
-        found = [c for c in worker.net_connections("tcp") if c.laddr[1] == self.port]
-        return sum(c.status not in ("LISTEN", "NONE") for c in found)
-
-
-class Stream:
-    """A client of server-sent events."""
-
-    def __init__(self, port: int, who: factories.Customer, job_id: uuid.UUID, last: str) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-        headers = {"Authorization": f"Bearer {who.key}"} | ({"Last-Event-ID": last} if last else {})
-        self._connection.request("GET", f"/v1/jobs/{job_id}/events", headers=headers)
-        self.answer = self._connection.getresponse()
-
-    def events(self) -> Iterator[tuple[str, str, Any]]:
-        """Each event's name, id and data, until the stream ends."""
-        fields: dict[str, str] = {}
-        for line in iter(self.answer.readline, b""):
-            name, _, value = line.decode().rstrip("\n").partition(": ")
-            if name:
-                fields[name] = value
-            elif "event" in fields:
-                yield fields["event"], fields.get("id", ""), json.loads(fields["data"])
-                fields = {}
-
-    def close(self) -> None:
-        """Hang up, as a client that leaves."""
-        self.answer.close()
-        self._connection.close()
-
-
-@contextlib.contextmanager
-def web_process(settings: Settings, redis_url: str, folder: Path) -> Iterator[Web]:
-    """``farm api`` with one process, serving."""
-    env = {
-        "DATABASE_URL": settings.database_url,
-        "BROKER_URL": settings.broker_url,
-        "FARM_REDIS_URL": redis_url,
-        "FARM_DATA": str(settings.data),
-        "FARM_WEB_WORKERS": "1",
-        "FARM_WEB_THREADS": str(THREADS),
-    }
-    port = free_port()
-    command = [sys.executable, "-m", "farm.cli", "api", "--port", str(port)]
-    services = build_services(settings)
-    announcer = Announcer(settings.broker_url)
-    with running(command, folder / "api.log", env=env) as process:
-        web = Web(services, announcer, port, process)
-
-        def serves() -> bool:
-            asking = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            with contextlib.closing(asking), contextlib.suppress(OSError):
-                asking.request("GET", "/healthz")
-                return asking.getresponse().status == 200
-            return False
-
-        wait_until(serves, 60, process.output)
-        yield web
-    announcer.close()
-    services.dispose()
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +181,127 @@ class TestWatch:
             assert jobs.hand_back(web.services.db, claim.job_id, claim.attempt)
             web.announcer.tell(JobEvent(claim.job_id, JobState.QUEUED, claim.attempt))
             assert next(events)[2]["status"] == "queued"
+
+
+class TestSynchronousCalls:
+    """Requests that are answered with what they asked for; PixAPI has them."""
+
+    PATH = "/v1/images/generations"
+    BODY: ClassVar[dict[str, Any]] = {"model": "sdxl", "prompt": "a red circle"}
+
+    @pytest.fixture
+    def buyer(self, web: Web) -> factories.Customer:
+        """A customer of PixAPI."""
+        return factories.customer(web.services, storefront="pixapi", plan="business")
+
+    def made(self, web: Web, buyer: factories.Customer, count: int) -> list[JobView]:
+        """The customer's jobs, oldest first, once there are so many."""
+
+        def jobs_of() -> list[JobView]:
+            return newest_jobs(web.services.db, buyer.account_id, limit=50)[::-1]
+
+        wait_until(lambda: len(jobs_of()) == count, PATIENCE_S, "no job was made")
+        return jobs_of()
+
+    def test_more_wait_than_there_are_threads(self, web: Web, buyer: factories.Customer) -> None:
+        before = web.connections()
+        with ThreadPoolExecutor(4 * THREADS) as pool:
+            body = {**self.BODY, "n": 2, "response_format": "b64_json"}
+            waits = [pool.submit(web.post, buyer, self.PATH, body) for _ in range(4 * THREADS)]
+            found = self.made(web, buyer, 8 * THREADS)
+            assert not any(wait.done() for wait in waits)
+            for number, job in enumerate(found):
+                web.finish(web.start(job.id)) if number % 8 else web.fail(web.start(job.id))
+            answers = [wait.result(PATIENCE_S) for wait in waits]
+        assert {status for status, _, _ in answers} == {200}
+        numbers = Counter(len(answer["data"]) for _, _, answer in answers)
+        assert numbers == {2: 3 * THREADS, 1: THREADS}
+        for _, headers, answer in answers:
+            assert base64.b64decode(answer["data"][0]["b64_json"]) == b"picture"
+            assert answer["usage"]["credits"] == 2.0 * len(answer["data"])
+            assert headers["X-Request-Id"]
+        wait_until(lambda: web.connections() <= before, PATIENCE_S, "connections stay open")
+
+    def test_whoever_hangs_up_leaves_the_job_running(
+        self, web: Web, buyer: factories.Customer
+    ) -> None:
+        before = web.connections()
+        connection = web.sent(buyer, self.PATH, "POST", self.BODY)
+        [job] = self.made(web, buyer, 1)
+        connection.close()
+        wait_until(lambda: web.connections() <= before, PATIENCE_S, "it is still held")
+        web.finish(web.start(job.id))
+        _, _, task = web.call(buyer, f"/v1/tasks/task_{job.id.hex}")
+        assert (task["status"], task["usage"]) == ("completed", {"credits": 2.0})
+
+    def test_a_retry_waits_for_the_same_pictures(self, web: Web, buyer: factories.Customer) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            waits = [
+                pool.submit(web.post, buyer, self.PATH, self.BODY, Idempotency_Key="one")
+                for _ in range(2)
+            ]
+            [job] = self.made(web, buyer, 1)
+            wait_until(lambda: web.connections() >= 2, PATIENCE_S, "they do not wait")
+            web.finish(web.start(job.id))
+            answers = [wait.result(PATIENCE_S) for wait in waits]
+        again = web.post(buyer, self.PATH, self.BODY, Idempotency_Key="one")
+        assert [status for status, _, _ in (*answers, again)] == [200] * 3
+        links = [answer["data"][0]["url"] for _, _, answer in (*answers, again)]
+        assert len(set(links)) == 1
+        assert [h["Idempotency-Replayed"] for _, h, _ in answers].count("true") == 1
+        assert again[1]["Idempotency-Replayed"] == "true"
+        assert len(self.made(web, buyer, 1)) == 1
+
+    def test_a_key_for_which_too_many_wait_makes_no_job(
+        self, web: Web, buyer: factories.Customer
+    ) -> None:
+        before = web.connections()
+        with contextlib.ExitStack() as stack:
+            claim = web.start(submit(web.services, buyer.principal, factories.request()).job_id)
+            task_id = f"task_{claim.job_id.hex}"
+            for _ in range(200):
+                stack.enter_context(web.watch(buyer, task_id))
+            status, headers, answer = web.post(buyer, self.PATH, self.BODY)
+            assert (status, answer["error"]["type"]) == (429, "rate_limit_error")
+            assert "200 requests of this key are waiting" in answer["error"]["message"]
+            assert headers["Retry-After"]
+        assert len(self.made(web, buyer, 1)) == 1
+        wait_until(lambda: web.connections() <= before, PATIENCE_S, "connections stay open")
+
+    def test_a_batch_is_watched_as_one(self, web: Web, buyer: factories.Customer) -> None:
+        _, _, task = web.post(buyer, f"/v1/async{self.PATH[3:]}", {**self.BODY, "n": 2})
+        first, second = self.made(web, buyer, 2)
+        with web.watch(buyer, task["id"]) as stream:
+            events = stream.events()
+            assert next(events)[2]["status"] == "submitted"
+            claim = web.start(second.id)
+            name, _, job = next(events)
+            assert (name, job["status"], job["progress"]) == ("state", "processing", 0)
+            web.step(claim, 3, 4)
+            name, seen, data = next(events)
+            assert (name, data) == ("progress", {"step": 3, "steps": 4, "index": 1})
+            web.finish(claim)
+            _, _, job = next(events)
+            assert (job["status"], job["progress"]) == ("processing", 50)
+            web.finish(web.start(first.id))
+            names = [(name, job["status"]) for name, _, job in events]
+            assert names[-1] == ("end", "completed")
+        with web.watch(buyer, task["id"], last=seen) as stream:
+            [(name, last, job)] = list(stream.events())
+            assert (name, len(job["data"])) == ("end", 2)
+        with web.watch(buyer, task["id"], last=last) as stream:
+            assert stream.answer.status == 204
+
+    def test_a_wait_ends_when_the_last_job_has(self, web: Web, buyer: factories.Customer) -> None:
+        _, _, task = web.post(buyer, f"/v1/async{self.PATH[3:]}", {**self.BODY, "n": 2})
+        first, second = self.made(web, buyer, 2)
+        with ThreadPoolExecutor(1) as pool:
+            wait = pool.submit(web.call, buyer, f"/v1/jobs/{task['id']}?wait=60")
+            web.finish(web.start(first.id))
+            web.fail(web.start(second.id))
+            status, _, found = wait.result(PATIENCE_S)
+        assert (status, found["status"], len(found["failed"])) == (200, "completed", 1)
+        assert found == web.call(buyer, f"/v1/tasks/{task['id']}")[2]
 
 
 def test_an_event_that_was_lost_is_made_up_for(runtime: Runtime, redis_url: str) -> None:
