@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from openapi_spec_validator import validate
 
+from api.storefronts import DIALECTS
 from api.storefronts.pixelapi.ids import PREFIXES
+from farm.cards import ParamSpec
 from farm.catalog import Catalog
 from tests.api.caller import Caller
 from tests.api.pictures import picture
+from tests.contracts.storefront import Shop
 
 OBJECTS = {"400": "TryOnProblem", "413": "TryOnProblem", "422": "TryOnRefusal"}
 """How a try-on's errors look, by status."""
@@ -21,20 +25,105 @@ WEBHOOKS = "/v1/account/webhooks"
 HTTP_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 
+IDS = [dialect.id for dialect in DIALECTS]
+SHARED = ("/v1/models", "/v1/jobs/", WEBHOOKS)
+"""Where the paths begin that every storefront has."""
+
+
 @pytest.fixture
-def spec(app: Flask) -> dict[str, Any]:
-    """The OpenAPI description of pixelapi."""
-    response = app.test_client().get("/docs/pixelapi/openapi.json")
+def app(shop: Shop) -> Flask:
+    """One application for this file."""
+    return shop.app
+
+
+@pytest.fixture
+def caller(shop: Shop) -> Caller:
+    """A customer of pixelapi on the largest plan."""
+    return shop.caller("pixelapi", "scale")
+
+
+def described(app: Flask, storefront: str) -> dict[str, Any]:
+    """A storefront's OpenAPI description."""
+    response = app.test_client().get(f"/docs/{storefront}/openapi.json")
     assert response.status_code == 200
     found: dict[str, Any] = response.json
     return found
 
 
-@pytest.mark.parametrize("path", ["/docs", "/docs/pixelapi"])
-def test_the_page_loads_nothing_from_elsewhere(app: Flask, path: str) -> None:
-    response = app.test_client().get(path)
+@pytest.fixture
+def spec(app: Flask) -> dict[str, Any]:
+    """The OpenAPI description of pixelapi."""
+    return described(app, "pixelapi")
+
+
+@pytest.mark.parametrize("storefront", IDS)
+def test_a_document_is_valid_and_says_its_own_paths_errors_and_keys(
+    app: Flask, storefront: str
+) -> None:
+    document = described(app, storefront)
+    validate(document)
+    dialect = next(each for each in DIALECTS if each.id == storefront)
+    assert document["openapi"].startswith("3.0." if storefront == "pixola" else "3.1.")
+    assert document["info"]["title"] == dialect.title
+    assert document["components"]["securitySchemes"]["Bearer"] == {
+        "type": "http",
+        "scheme": "bearer",
+    }
+    assert document["security"] == [{"Bearer": []}]
+    others = [each for each in DIALECTS if each is not dialect]
+    for path, operations in document["paths"].items():
+        assert path.startswith((*dialect.paths, *SHARED)), path
+        assert not any(path.startswith(other.paths) for other in others), path
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400 and path != "/v1/virtual-tryon":
+                    shape = answer["content"]["application/json"]["schema"]["$ref"]
+                    assert shape.endswith("/Problem"), path
+    job = document["paths"]["/v1/jobs/{job_id}"]["get"]["responses"]["200"]
+    shape = job["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert shape == dialect.job_shape.__name__
+    found = re.findall(r"#/components/schemas/([^'\"]+)", str(document))
+    assert found
+    assert set(found) <= set(document["components"]["schemas"])
+
+
+@pytest.mark.parametrize("storefront", IDS)
+def test_every_route_is_described(app: Flask, storefront: str) -> None:
+    dialect = next(each for each in DIALECTS if each.id == storefront)
+    unsaid = {dialect.openapi_path, "/outputs/<path:public_path>"}
+    # Files, which no program asks for by itself.
+    routes = {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) & HTTP_METHODS
+        if rule.rule.startswith((*dialect.paths, *SHARED))
+        and rule.rule not in unsaid
+        and not rule.rule.endswith(".webp")
+    }
+    paths = described(app, storefront)["paths"]
+    assert {(path, method) for path, ops in paths.items() for method in ops} == routes
+
+
+def test_the_front_page_leads_to_every_storefront(app: Flask) -> None:
+    page = app.test_client().get("/docs")
+    assert page.status_code == 200
+    for dialect in DIALECTS:
+        assert f'href="/docs/{dialect.id}"' in page.text
+        assert f'href="/docs/{dialect.id}/openapi.json"' in page.text
+    assert "http" not in page.text
+    assert "http" not in page.headers["Content-Security-Policy"]
+
+
+def test_pixolas_document_is_on_its_own_paths_too(app: Flask) -> None:
+    own = app.test_client().get("/pixola/api/v1/openapi.json")
+    assert own.json == described(app, "pixola")
+
+
+@pytest.mark.parametrize("storefront", IDS)
+def test_the_page_loads_nothing_from_elsewhere(app: Flask, storefront: str) -> None:
+    response = app.test_client().get(f"/docs/{storefront}")
     assert response.status_code == 200
-    assert "/docs/pixelapi/openapi.json" in response.text
+    assert f"/docs/{storefront}/openapi.json" in response.text
     loads = re.findall(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=.([^>\s]*)", response.text)
     assert [url for url in loads if re.match(r"(https?:)?//", url)] == []
     policy = response.headers["Content-Security-Policy"]
@@ -42,28 +131,8 @@ def test_the_page_loads_nothing_from_elsewhere(app: Flask, path: str) -> None:
     assert "connect-src 'self'" in policy
 
 
-def test_every_route_of_the_storefront_is_described(app: Flask, spec: dict[str, Any]) -> None:
-    routes = {
-        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
-        for rule in app.url_map.iter_rules()
-        for method in (rule.methods or set()) & HTTP_METHODS
-        if rule.rule.startswith("/v1/")
-    }
-    described = {(path, method) for path, ops in spec["paths"].items() for method in ops}
-    assert described == routes
-
-
-def test_the_description_names_its_server_and_its_keys(spec: dict[str, Any]) -> None:
-    assert spec["info"]["title"] == "PixelAPI"
+def test_the_description_names_its_server(spec: dict[str, Any]) -> None:
     assert [server["url"] for server in spec["servers"]] == ["/", "http://127.0.0.1:8000"]
-    assert spec["components"]["securitySchemes"]["Bearer"] == {"type": "http", "scheme": "bearer"}
-    assert spec["security"] == [{"Bearer": []}]
-
-
-def test_every_reference_leads_somewhere(spec: dict[str, Any]) -> None:
-    found = re.findall(r"#/components/schemas/([^'\"]+)", str(spec))
-    assert found
-    assert set(found) <= set(spec["components"]["schemas"])
 
 
 def test_every_path_parameter_says_what_it_takes(spec: dict[str, Any]) -> None:
@@ -161,7 +230,7 @@ def test_edits_show_the_fields_of_their_cards(spec: dict[str, Any], catalog: Cat
             assert f"{given.side_max} pixels" in form["properties"][name]["description"]
         for name, param in card.params.items():
             for shape in (form, by_url):
-                assert _bounds(shape["properties"][name])["max"] == param.max
+                _check_field(shape["properties"][name], param)
                 assert (name in shape["required"]) == param.required
 
 
@@ -182,28 +251,34 @@ def test_a_try_on_shows_the_fields_of_its_card(spec: dict[str, Any], catalog: Ca
     ],
 )
 def test_ranges_are_the_catalogues(
-    spec: dict[str, Any], catalog: Catalog, operation: str, path: str
+    spec: dict[str, Any], shop: Shop, operation: str, path: str
 ) -> None:
     schemas = spec["components"]["schemas"]
     body = spec["paths"][path]["post"]["requestBody"]
     union = schemas[body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]]
     variants = [schemas[v["$ref"].rpartition("/")[2]] for v in union.get("anyOf", [union])]
     by_model = {_names(v["properties"]["model"])[0]: v for v in variants}
-    cards = {card.id: card for card in catalog.offered("pixelapi", operation)}
+    cards = {card.id: card for card in shop.services.offers.sold("pixelapi", operation)}
     assert by_model.keys() == cards.keys()
     for model, variant in by_model.items():
         card = cards[model]
         assert _names(variant["properties"]["model"]) == [model, *card.aliases]
-        assert set(variant["properties"]) == {"model", *card.params, "webhook_url"}
-        for name, spec_ in card.params.items():
-            if spec_.kind == "choice":
-                assert _names(variant["properties"][name]) == list(spec_.choices)
-            else:
-                shown = _bounds(variant["properties"][name])
-                assert shown["min"] == (spec_.min if spec_.kind != "text" or spec_.min else None)
-                assert shown["max"] == spec_.max
+        params = card.params_of(operation)
+        assert set(variant["properties"]) == {"model", *params, "webhook_url"}
+        for name, spec_ in params.items():
+            _check_field(variant["properties"][name], spec_)
             assert (name in variant.get("required", [])) == spec_.required
             assert variant["properties"][name].get("default") == spec_.default
+
+
+def _check_field(schema: dict[str, Any], param: ParamSpec) -> None:
+    """The bounds, or the words, are the card's."""
+    if param.kind == "choice":
+        assert _names(schema) == list(param.choices)
+        return
+    shown = _bounds(schema)
+    assert shown["min"] == (param.min if param.kind != "text" or param.min else None)
+    assert shown["max"] == param.max
 
 
 def _names(schema: dict[str, Any]) -> list[str]:

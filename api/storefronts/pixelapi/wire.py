@@ -55,7 +55,7 @@ def _variant(card: ModelCard, operation: str, *, is_default: bool) -> type[BaseM
         name: param_field(card, name, spec) for name, spec in card.params_of(operation).items()
     }
     made: type[BaseModel] = create_model(
-        f"Generate.{card.id}",
+        f"Generate-{card.id}".replace(".", "_"),
         __config__=ConfigDict(title=card.title, extra="ignore"),
         __doc__=f"{_THINGS[operation].capitalize()} by {card.title}.",
         model=model,

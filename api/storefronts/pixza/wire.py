@@ -65,7 +65,7 @@ def _variant(card: ModelCard, type_: str, operation: str, *, is_default: bool) -
     fields |= {name: param_field(card, name, params[name]) for name in PARAMS if name in params}
     words = "from a picture" if from_picture else "from words"
     made: type[BaseModel] = create_model(
-        f"Generate.{operation}.{card.id}",
+        f"Generate-{operation}-{card.id}".replace(".", "_"),
         __config__=ConfigDict(title=f"{card.title}, {words}", extra="ignore"),
         __doc__=f"{type_.capitalize()} {words} by {card.title}.",
         **fields,
