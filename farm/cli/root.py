@@ -31,6 +31,7 @@ _COMMANDS = {
     "queues": "farm.cli.cluster:queues",
     "nodes": "farm.cli.cluster:nodes",
     "models": "farm.cli.models:models",
+    "styles": "farm.cli.styles:styles",
     "webhooks": "farm.cli.webhooks:webhooks",
     "doctor": "farm.cli.doctor:doctor",
 }
