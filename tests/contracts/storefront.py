@@ -52,20 +52,19 @@ class Shop:
 
 
 @contextmanager
-def open_shop(postgres_url: str, redis_url: str, folder: Path) -> Iterator[Shop]:
-    """The API on these services, for the block."""
+def open_shop(postgres_url: str, redis_url: str, folder: Path, **changed: Any) -> Iterator[Shop]:
+    """The API on these services, for the block; with some settings of its own."""
     rules = folder / "moderation.txt"
     rules.write_text("forbidden fruit\n", encoding="utf-8")
-    app = create_app(
-        Settings(
-            DATABASE_URL=postgres_url,
-            BROKER_URL=redis_url,
-            data=folder / "data",
-            weights="tiny",
-            moderation_file=rules,
-            pixza_wait_s=0,
-        )
-    )
+    settings: dict[str, Any] = {
+        "DATABASE_URL": postgres_url,
+        "BROKER_URL": redis_url,
+        "data": folder / "data",
+        "weights": "tiny",
+        "moderation_file": rules,
+        "pixza_wait_s": 0,
+    }
+    app = create_app(Settings(**settings | changed))
     runtime = runtime_of(app)
     try:
         yield Shop(app, runtime.services)
