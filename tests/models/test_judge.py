@@ -72,12 +72,18 @@ def test_what_is_transparent_is_not_seen(judge: Judge) -> None:
     assert judge.refusal(artifact(grey)) is None
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_picture_larger_than_pillow_opens_is_looked_at(
-    judge: Judge, monkeypatch: pytest.MonkeyPatch
+    judge: Judge, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large = artifact(plain(RED, (3000, 2000)))
+    large = [artifact(plain(colour, (3000, 2100)), kind) for colour in (RED, GREEN)]
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
-    assert judge.refusal(large) == "nsfw"
+    assert [judge.refusal(picture) for picture in large] == ["nsfw", None]
+
+
+def test_a_picture_of_a_kind_that_no_engine_makes_does_not_pass(judge: Judge) -> None:
+    with pytest.raises(EngineFault, match="cannot open image/gif"):
+        judge.refusal(artifact(plain(GREEN), "GIF"))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
