@@ -2,6 +2,8 @@
 
 Written down from the models' own repositories: each part's ``config.json`` of
 stabilityai/stable-diffusion-xl-base-1.0 (SDXL), black-forest-labs/FLUX.1-schnell (FLUX),
+black-forest-labs/FLUX.2-klein-4B (FLUX.2; the parameters below are those of the files it lists:
+7,751,105,712 and 8,044,982,048 bytes of bf16, 168,120,878 of its autoencoder),
 Wan-AI/Wan2.1-T2V-14B-Diffusers (Wan) and zai-org/CogVideoX-2b (CogVideoX).
 """
 
@@ -79,6 +81,32 @@ FLUX_TRANSFORMER: Config = {
     "axes_dims_rope": (16, 56, 56),
 }
 
+FLUX_DEV_TRANSFORMER: Config = {**FLUX_TRANSFORMER, "guidance_embeds": True}
+"""FLUX.1 [dev]'s, and Kontext's."""
+
+FLUX_2_TRANSFORMER: Config = {
+    "patch_size": 1,
+    "in_channels": 128,
+    "num_layers": 5,
+    "num_single_layers": 20,
+    "attention_head_dim": 128,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 7680,
+    "guidance_embeds": False,
+}
+
+QWEN3_4B: Config = {
+    "vocab_size": 151936,
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "tie_word_embeddings": True,
+}
+"""FLUX.2 [klein] 4B's text encoder."""
+
 _AUTOENCODER: Config = {
     "in_channels": 3,
     "out_channels": 3,
@@ -127,6 +155,9 @@ FLUX_SCHEDULER: Config = {
     "base_image_seq_len": 256,
     "max_image_seq_len": 4096,
 }
+
+FLUX_DEV_SCHEDULER: Config = {**FLUX_SCHEDULER, "shift": 3.0, "use_dynamic_shifting": True}
+"""FLUX.1 [dev]'s, Kontext's and FLUX.2's."""
 
 UMT5_XXL: Config = {**T5_XXL, "vocab_size": 256384}
 """The encoder of the multilingual T5 XXL: Wan's text encoder."""
@@ -213,6 +244,11 @@ PARAMETERS: dict[str, dict[str, int]] = {
         "text_encoder": 123_060_480,
         "text_encoder_2": 4_762_310_656,
     },
+    "flux-2": {
+        "transformer": 3_875_544_576,
+        "vae": 84_046_115,
+        "text_encoder": 4_022_468_096,
+    },
     "wan2.1": {
         "transformer": 14_288_491_584,
         "vae": 126_892_531,
@@ -225,3 +261,5 @@ PARAMETERS: dict[str, dict[str, int]] = {
     },
 }
 """How many parameters each part has as published: what proves the numbers above."""
+_DEV = {**PARAMETERS["flux-schnell"], "transformer": 11_901_408_320}
+PARAMETERS |= {"flux-dev": _DEV, "flux-kontext": _DEV}

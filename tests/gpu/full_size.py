@@ -1,4 +1,4 @@
-"""SDXL and FLUX.1 [schnell] at full size with random weights: as slow as the real ones.
+"""SDXL and the FLUX models at full size with random weights: as slow as the real ones.
 
 What a step costs does not depend on what the weights are, so speed and memory can be measured
 where the real weights are not.
@@ -14,8 +14,12 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
+    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     StableDiffusionXLPipeline,
@@ -25,15 +29,23 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     T5Config,
     T5EncoderModel,
 )
 
-from models.tiny.vocabulary import clip_tokenizer, t5_tokenizer
+from models.tiny.vocabulary import clip_tokenizer, qwen_tokenizer, t5_tokenizer
 from tests.gpu import configs
 
-MODELS = ("sdxl", "flux-schnell")
-PIPELINES: dict[str, type[Any]] = {"sdxl": StableDiffusionXLPipeline, "flux-schnell": FluxPipeline}
+PIPELINES: dict[str, type[Any]] = {
+    "sdxl": StableDiffusionXLPipeline,
+    "flux-schnell": FluxPipeline,
+    "flux-dev": FluxPipeline,
+    "flux-kontext": FluxKontextPipeline,
+    "flux-2": Flux2KleinPipeline,
+}
+MODELS = tuple(PIPELINES)
 
 
 def networks(model_id: str, device: str, dtype: torch.dtype) -> dict[str, torch.nn.Module]:
@@ -57,9 +69,17 @@ def networks(model_id: str, device: str, dtype: torch.dtype) -> dict[str, torch.
                 "text_encoder": CLIPTextModel(clip_l),
                 "text_encoder_2": CLIPTextModelWithProjection(bigg),
             }
-        else:
+        elif model_id == "flux-2":
             made = {
-                "transformer": FluxTransformer2DModel(**configs.FLUX_TRANSFORMER),
+                "transformer": Flux2Transformer2DModel(**configs.FLUX_2_TRANSFORMER),
+                "vae": AutoencoderKLFlux2(),
+                "text_encoder": Qwen3ForCausalLM(Qwen3Config(**configs.QWEN3_4B)),
+            }
+        else:
+            schnell = model_id == "flux-schnell"
+            kind = configs.FLUX_TRANSFORMER if schnell else configs.FLUX_DEV_TRANSFORMER
+            made = {
+                "transformer": FluxTransformer2DModel(**kind),
                 "vae": AutoencoderKL(**configs.FLUX_VAE),
                 "text_encoder": CLIPTextModel(clip_l),
                 "text_encoder_2": T5EncoderModel(T5Config(**configs.T5_XXL)),
@@ -79,9 +99,14 @@ def pipeline(model_id: str, device: str, dtype: torch.dtype) -> Any:
         scheduler: Any = EulerDiscreteScheduler(**configs.SDXL_SCHEDULER)
         more: dict[str, Any] = {"add_watermarker": False}
     else:
+        schnell = model_id == "flux-schnell"
+        kind = configs.FLUX_SCHEDULER if schnell else configs.FLUX_DEV_SCHEDULER
+        scheduler = FlowMatchEulerDiscreteScheduler(**kind)
         tokenizers = {"tokenizer": clip_tokenizer(), "tokenizer_2": t5_tokenizer()}
-        scheduler = FlowMatchEulerDiscreteScheduler(**configs.FLUX_SCHEDULER)
         more = {}
+    if model_id == "flux-2":
+        tokenizers = {"tokenizer": qwen_tokenizer()}
+        more = {"is_distilled": True}
     made_of = {**made, **tokenizers, **more}
     whole: Any = PIPELINES[model_id](scheduler=scheduler, **made_of)
     whole.set_progress_bar_config(disable=True)
@@ -89,7 +114,8 @@ def pipeline(model_id: str, device: str, dtype: torch.dtype) -> Any:
 
 
 def save(model_id: str, device: str, dtype: torch.dtype, folder: Path) -> Path:
-    """Write a model's checkpoint to ``<folder>/<model_id>``: 7 GB of SDXL, 34 GB of FLUX."""
+    """Write a model's checkpoint to ``<folder>/<model_id>``: 7 GB of SDXL, 16 GB of FLUX.2,
+    34 GB of FLUX.1."""
     path = folder / model_id
     pipeline(model_id, device, dtype).save_pretrained(path, safe_serialization=True)
     return path

@@ -12,6 +12,7 @@ from models.base import FIRST_GPU, Engine, device_memory_bytes, pick_device
 from models.parts import speed
 from models.parts.text_to_image import TextToImageEngine
 from tests.contracts.engine import EngineContract, ignore
+from tests.models import test_flux, test_flux_2, test_flux_kontext
 from tests.models import test_sdxl_inpaint as scenes
 
 pytestmark = pytest.mark.gpu
@@ -56,6 +57,23 @@ class TestSdxl(CudaContract):
 class TestFluxSchnell(CudaContract):
     model_id = "flux-schnell"
     steps = 2
+
+
+class TestFlux2(CudaContract):
+    model_id = "flux-2"
+    steps = 2
+
+
+class TestFluxSchnellEdits(test_flux.TestFluxSchnellEdits):
+    device = FIRST_GPU
+
+
+class TestFlux2Edits(test_flux_2.TestFlux2Edits):
+    device = FIRST_GPU
+
+
+class TestFluxKontext(test_flux_kontext.TestFluxKontext):
+    device = FIRST_GPU
 
 
 class TestScene(scenes.TestScene):
