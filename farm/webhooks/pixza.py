@@ -99,6 +99,10 @@ def generation(job: JobView, output_url: str | None) -> dict[str, Any]:
         answer["processing_ms"] = job.processing_ms
     if job.served_by is not None:
         answer["served_by"] = job.served_by
+    if job.state is JobState.CANCELLED and job.finished_at is not None:
+        answer["cancel_requested_at"] = iso_time(job.finished_at)
+        if job.freed_at is not None:
+            answer["worker_freed_at"] = iso_time(job.freed_at)
     if job.steps:
         answer["progress"] = {"step": job.step, "steps": job.steps}
     if job.state in _REASONS:

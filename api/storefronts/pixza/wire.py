@@ -132,6 +132,10 @@ class Generation(BaseModel):
         default=None, ge=0, description="Seconds until it is done; left out when not known."
     )
     progress: Progress | None = None
+    cancel_requested_at: str | None = None
+    worker_freed_at: str | None = Field(
+        default=None, description="When the worker of a job that was cancelled had stopped."
+    )
     receipt: Receipt | None = None
     warnings: list[str] | None = Field(default=None, description="Fields that were not used.")
 
@@ -143,7 +147,7 @@ class Generations(BaseModel):
     next_cursor: int | None = Field(description="Null on the last page.")
 
 
-class Model(BaseModel):
+class PricedModel(BaseModel):
     """One model, and what it costs."""
 
     id: str
@@ -156,7 +160,7 @@ class Model(BaseModel):
 class Models(BaseModel):
     """Every model there is here."""
 
-    models: list[Model]
+    models: list[PricedModel]
 
 
 class Credits(BaseModel):
