@@ -63,6 +63,10 @@ class Offers:
             if any(self.runner(card, each) is not None for each in asked):
                 yield narrowed(card, shop)
 
+    def does(self, storefront: str, operation: str) -> bool:
+        """Whether anything is sold there for this operation."""
+        return next(self.sold(storefront, operation), None) is not None
+
     def default(self, storefront: str, operation: str) -> str:
         """The id of the model that an operation means where the request names none."""
         return self._catalog.storefronts[storefront].default_model[operation]

@@ -48,9 +48,11 @@ _VIDEO = _Medium(
 
 
 def add_media(routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: str) -> None:
-    """Add the paths under ``/v1/audio/`` and ``/v1/video/``."""
+    """Add the paths under ``/v1/audio/`` and ``/v1/video/``; those that make something, only
+    where something is sold that can."""
     for medium in (_AUDIO, _VIDEO):
-        _add_submit(routes, runtime, spec, storefront, medium)
+        if runtime.services.offers.does(storefront, medium.operation):
+            _add_submit(routes, runtime, spec, storefront, medium)
     _add_status(routes, runtime, spec, storefront)
 
 

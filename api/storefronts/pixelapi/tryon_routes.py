@@ -22,6 +22,7 @@ from api.storefronts.pixelapi.ids import GenerationId
 from api.storefronts.pixelapi.media_routes import find_job
 from api.storefronts.pixelapi.translate import statuses_for
 from api.storefronts.pixelapi.tryon_errors import BodyTooLarge, about_the_body
+from farm.cards import ModelCard
 
 OPERATION = "try-on"
 _LEFTOVER_S = 5.0
@@ -29,9 +30,30 @@ _LEFTOVER_S = 5.0
 
 
 def add_tryon(routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: str) -> None:
-    """Add ``/v1/virtual-tryon`` and ``/v1/virtual-tryon/jobs/<id>``."""
+    """Add ``/v1/virtual-tryon``, where it is sold, and ``/v1/virtual-tryon/jobs/<id>``."""
     catalog = runtime.services.catalog
     card = catalog.models[catalog.storefronts[storefront].default_model[OPERATION]]
+    if runtime.services.offers.does(storefront, OPERATION):
+        _add_submit(routes, runtime, spec, storefront, card)
+
+    @routes.get(f"{card.endpoint}/jobs/<generation:job_id>")
+    @spec.validate(
+        resp=Answers(HTTP_200=wire_tryon.TryOnJob, **wire.ONE_ERRORS),
+        path_parameter_descriptions={"job_id": "The id that the submit answered with."},
+        tags=["Try-on"],
+        skip_validation=True,
+    )
+    @needs(Access.READ, storefront)
+    def tryon_status(job_id: GenerationId) -> Response:
+        """The status of a try-on, and its picture; poll it until it has ended."""
+        words = statuses_for(current_request().agent)
+        job = find_job(runtime, job_id, OPERATION)
+        return json_reply(tryon.encode_tryon_job(job, words, read_output(runtime.services, job)))
+
+
+def _add_submit(
+    routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: str, card: ModelCard
+) -> None:
     # Two pictures in one body: more than other paths take.
     bytes_max = max(runtime.settings.body_bytes_max, tryon.body_bytes_max(card))
 
@@ -66,17 +88,3 @@ def add_tryon(routes: Blueprint, runtime: Runtime, spec: SpecTree, storefront: s
                 raise
             made = accept(runtime, request, job, asked.fingerprint)
             return accepted_reply(tryon.encode_tryon(made, statuses_for(request.agent)), made)
-
-    @routes.get(f"{card.endpoint}/jobs/<generation:job_id>")
-    @spec.validate(
-        resp=Answers(HTTP_200=wire_tryon.TryOnJob, **wire.ONE_ERRORS),
-        path_parameter_descriptions={"job_id": "The id that the submit answered with."},
-        tags=["Try-on"],
-        skip_validation=True,
-    )
-    @needs(Access.READ, storefront)
-    def tryon_status(job_id: GenerationId) -> Response:
-        """The status of a try-on, and its picture; poll it until it has ended."""
-        words = statuses_for(current_request().agent)
-        job = find_job(runtime, job_id, OPERATION)
-        return json_reply(tryon.encode_tryon_job(job, words, read_output(runtime.services, job)))
