@@ -180,10 +180,11 @@ def _types(found: Schema) -> None:
     if len(named) == 1:
         found["type"] = named[0]
     elif named and "anyOf" not in found:
-        found["anyOf"] = [{"type": kind} for kind in named]
+        found["anyOf"] = [{"type": kind} for kind in kinds]
+        _alternatives(found)
+    elif not named:
+        found.update(type="string", enum=[None])
     if "null" in kinds:
-        if not named:
-            found.update(type="string", enum=[None])
         found["nullable"] = True
 
 
@@ -223,7 +224,7 @@ def _nullable(kind: Schema) -> Schema:
 
 
 def _is_null(kind: Schema) -> bool:
-    return kind.get("enum") == [None]
+    return kind.get("enum") == [None] or kind.get("type") == "null"
 
 
 def _any_of(kinds: list[Schema]) -> Schema:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from api.callback import FIELD, Problems, decode_webhook
+from api.queries import CURSOR_MAX, whole_number
 from api.storefronts.pixola.ids import read_batch_id
 from api.storefronts.pixola.wire import (
     BATCHES_DEFAULT,
     COUNT_MAX,
-    CURSOR_MAX,
     IMAGES_DEFAULT,
     LIMIT_MAX,
     STOREFRONT,
@@ -158,22 +158,11 @@ def _webhook(body: Mapping[str, Any]) -> Any:
 
 
 def _page(query: Mapping[str, str], default: int) -> Page:
-    problems = Problems()
-    limit, before = default, None
-    with problems.gathered():
-        limit = _whole(query, "limit", LIMIT_MAX) or default
-    with problems.gathered():
-        before = _whole(query, "cursor", CURSOR_MAX)
-    problems.check()
-    return Page(limit, before)
-
-
-def _whole(query: Mapping[str, str], name: str, most: int) -> int | None:
-    """A whole number from 1; None where it is left out or left empty."""
-    text = query.get(name, "")
-    if not text:
-        return None
-    if text.isascii() and text.isdecimal() and len(text) <= 19 and 1 <= int(text) <= most:
-        return int(text)
-    message = f"must be a whole number from 1 to {most}, got {text[:40]!r}."
-    raise InvalidRequest([FieldError(name, message)])
+    # A page that is asked for with an empty field is the first one, in the usual length.
+    limit, cursor = (query.get(name) or None for name in ("limit", "cursor"))
+    problems: list[FieldError] = []
+    found = whole_number(limit, "limit", 1, LIMIT_MAX, problems)
+    before = whole_number(cursor, "cursor", 1, CURSOR_MAX, problems)
+    if problems:
+        raise InvalidRequest(problems)
+    return Page(found or default, before)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 
 from api.param_shapes import param_field, webhook_field
+from api.queries import CURSOR_MAX
 from api.storefronts.pixola.problems import CODES
 from farm.offers import Offers
 from farm.styles import NO_STYLE, SQUARE, STANDARD, StyleBook
@@ -20,8 +21,6 @@ STOREFRONT = "pixola"
 COUNT_MAX = 4
 LIMIT_MAX = 100
 BATCHES_DEFAULT, IMAGES_DEFAULT = 20, 50
-CURSOR_MAX = 2**63 - 1
-"""What PostgreSQL's bigint holds."""
 
 Status = Literal["processing", "complete", "failed", "rejected"]
 Credits = Annotated[float, Field(ge=0)]
