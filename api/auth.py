@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from api.limits import ADDRESS_PER_MINUTE, FILES_PER_MINUTE, PROBES_PER_MINUTE, 
 from api.rates import Rate
 from api.request import FarmRequest
 from api.runtime import Runtime
+from farm.catalog import Storefront
 from farm.errors import FarmError, Forbidden, NotFound, RateLimited, Unauthenticated
 from farm.types import Principal
 
@@ -152,8 +153,10 @@ class Gatekeeper:
             raise
 
 
-def over_limit(request: FarmRequest, rate: Rate, pricing_url: str) -> RateLimited:
-    """What a caller over its limit is told."""
+def over_limit(
+    request: FarmRequest, rate: Rate, pricing_url: str, shops: Mapping[str, Storefront]
+) -> RateLimited:
+    """What a caller over its limit is told: to upgrade, where another plan allows more."""
     caller = request.principal
     if caller is None:
         sentence = (
@@ -161,7 +164,11 @@ def over_limit(request: FarmRequest, rate: Rate, pricing_url: str) -> RateLimite
             f"Wait {rate.retry_after_s} s, or send a valid API key."
         )
     elif request.bucket.startswith("s:"):
-        sentence = f"Rate limit exceeded for {caller.plan} plan. Upgrade at {pricing_url}/pricing"
+        most = max(plan.submits_per_minute for plan in shops[caller.storefront].plans.values())
+        way_out = f"Upgrade at {pricing_url}/pricing"
+        if rate.limit >= most:
+            way_out = f"{rate.limit} a minute. Wait {rate.retry_after_s} s."
+        sentence = f"Rate limit exceeded for {caller.plan} plan. {way_out}"
     else:
         sentence = (
             f"Rate limit exceeded for reads: {rate.limit} a minute for each key, on every plan. "

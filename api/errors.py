@@ -128,7 +128,7 @@ def install(app: Flask, dialects: Sequence[Dialect], runtime: Runtime) -> None:
 
     def too_often(_: RateLimitExceeded) -> Response:
         rate = standing(runtime.limiter, runtime.leases)
-        return answer(over_limit(current_request(), rate, pricing_url))
+        return answer(over_limit(current_request(), rate, pricing_url, shops))
 
     app.register_error_handler(errors.FarmError, answer)
     app.register_error_handler(RateLimitExceeded, too_often)

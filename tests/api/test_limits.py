@@ -49,6 +49,13 @@ def test_a_plan_submits_as_often_as_it_may(runtime: Runtime, free_caller: Caller
     assert int(refused.headers["X-RateLimit-Reset"]) >= time.time()
 
 
+def test_who_has_the_largest_plan_is_not_told_to_upgrade(runtime: Runtime, caller: Caller) -> None:
+    plan = runtime.services.catalog.storefronts["pixelapi"].plans["scale"]
+    answers = [caller.generate({"prompt": ""}) for _ in range(plan.submits_per_minute + 1)]
+    told = answers[-1].json["detail"]
+    assert told.startswith("Rate limit exceeded for scale plan. 200 a minute. Wait ")
+
+
 def test_every_key_of_an_account_shares_its_submits(
     app: Flask, runtime: Runtime, free_caller: Caller
 ) -> None:
