@@ -71,7 +71,8 @@ class StorageContract:
             assert read(storage, output.key) == b"%d" % attempt
 
     @pytest.mark.parametrize(
-        ("folder", "extension"), [("images", "png"), ("audio", "wav"), ("video", "mp4")]
+        ("folder", "extension"),
+        [("images", "png"), ("audio", "wav"), ("video", "mp4"), ("models", "glb")],
     )
     def test_the_public_path_has_its_day_and_cannot_be_guessed(
         self, storage: Storage, job_id: uuid.UUID, folder: str, extension: str
@@ -180,3 +181,20 @@ class StorageContract:
         storage.check()
         storage.check()
         assert list(storage.attempts(FOREVER_S)) == []
+
+    def test_what_is_kept_lies_under_its_name_until_it_is_replaced(
+        self, storage: Storage, stored: StoredOutput
+    ) -> None:
+        assert storage.kept("styles") == {}
+        storage.keep("styles/oil.webp", b"first")
+        before = storage.kept("styles")
+        storage.keep("styles/oil.webp", b"second")
+        storage.keep("styles/ink.webp", b"")
+        assert read(storage, "styles/oil.webp") == b"second"
+        after = storage.kept("styles")
+        assert set(after) == {"oil.webp", "ink.webp"}
+        assert after["oil.webp"] >= before["oil.webp"]
+        # No attempt of any job: nothing sweeps it away.
+        assert [job_id for job_id, _ in storage.attempts(FOREVER_S)] == [
+            uuid.UUID(stored.key.partition("/")[0])
+        ]
