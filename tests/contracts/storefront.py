@@ -224,6 +224,16 @@ class StorefrontContract(abc.ABC):
         assert self.status_of(cancelled.json) == self.words[JobState.CANCELLED]
         self.check_problem(caller.get("/v1/jobs/nothing"), "not_found")
 
+    def test_the_shared_paths_speak_the_callers_words(self, caller: Caller) -> None:
+        wire_id, _ = self.submitted(caller)
+        self.check_problem(caller.get("/v1/models/nothing"), "not_found")
+        self.check_problem(caller.get(f"/v1/jobs/{wire_id}?wait=x"), "invalid_request")
+        hooks = "/v1/account/webhooks"
+        assert caller.get(hooks).status_code == 200
+        self.check_problem(caller.post(hooks, {}), "invalid_request")
+        self.check_problem(caller.get(f"{hooks}/{NO_ID}"), "not_found")
+        self.check_problem(caller.get(f"{hooks}/deliveries/msg_{NO_ID.hex}"), "not_found")
+
     def test_without_credits_nothing_is_made(self, shop: Shop) -> None:
         caller = shop.caller(self.storefront, self.plan, empty=True)
         before = caller.footprint()

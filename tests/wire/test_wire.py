@@ -12,7 +12,8 @@ with dots into its objects and lists (``data.0.id``). ``<id>``, ``<time>``, ``<u
 ``<seconds>``, ``<number>`` and ``<integer>`` stand for anything of that kind, as do the words of
 the folder's ``kinds.json``: patterns in which ``{uuid}`` and ``{hex}`` are an id with and without
 hyphens. A name that ends in ``?`` may be missing: a job's place is looked up a few times a
-second, and may be told where the file does not have it. ``settings`` are the farm's, where they matter.
+second, and may be told where the file does not have it. ``settings`` are the farm's, where they
+matter.
 
 A ``form`` is a list of parts: a name with a text, or with a file, which is a ``picture`` or
 ``mask`` of a size in pixels, a ``text``, or a number of ``bytes``.

@@ -146,13 +146,17 @@ def _fitting(
     operation = ways.from_picture if has_picture else ways.from_words
     if operation is None:
         raise _problem(PICTURE, f"is not taken for type {type_}, which is made from words alone.")
-    if name is not None:
-        _check_fit(name, type_, operation, offers, storefront)
-    return offers.find(storefront, operation, name)
+    try:
+        return offers.find(storefront, operation, name)
+    except InvalidRequest:
+        if name is not None:
+            _explain(name, type_, operation, offers, storefront)
+        raise
 
 
-def _check_fit(name: str, type_: str, operation: str, offers: Offers, storefront: str) -> None:
-    """Raise InvalidRequest where the model is none, is of another type, or works otherwise."""
+def _explain(name: str, type_: str, operation: str, offers: Offers, storefront: str) -> None:
+    """Raise InvalidRequest, saying whether the model is none, of another type, or works
+    otherwise."""
     sold = [card for card in offers.sold(storefront) if types_of(card)]
     card = next((c for c in sold if name == c.id or name in c.aliases), None)
     fitting = ", ".join(c.id for c in sold if type_ in types_of(c))
