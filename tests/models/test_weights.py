@@ -31,7 +31,7 @@ WITH_VAE = Card(
     }
 )
 TINY_PAINTERS = ("sdxl", "flux-schnell")
-TINY_PIPELINES = (*TINY_PAINTERS, "replace-background")
+TINY_PIPELINES = (*TINY_PAINTERS, "replace-background", "flux-dev", "flux-2", "flux-kontext")
 
 
 def locate(card: Card, where: str, cache: Path, part: str = "pipeline") -> weights.Located:
@@ -59,7 +59,7 @@ def as_fp16(tiny: Path, target: Path) -> Path:
 
 def test_every_part_of_every_card_is_pinned() -> None:
     for card in built_in_catalog().models.values():
-        assert card.weights, card.id
+        assert card.weights or card.is_hosted, card.id
         for source in card.weights.values():
             pin = source.sha256 if isinstance(source, FileSource) else source.revision
             assert len(set(pin)) > 6, pin  # no row of zeros
@@ -79,7 +79,7 @@ def test_the_tiny_recipes_give_the_same_bytes_in_every_process(
     for model_id in TINY_PIPELINES:
         ours = locate(Card(model_id), "tiny", tiny_cache).path
         files = sorted(file.relative_to(ours) for file in ours.rglob("*") if file.is_file())
-        assert len(files) >= 12
+        assert len(files) >= 10
         for file in files:
             assert (ours / file).read_bytes() == (tmp_path / ours.name / file).read_bytes(), file
 
