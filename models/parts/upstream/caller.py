@@ -102,6 +102,9 @@ class Caller:
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task}, timeout=_TICK_S)
+            if task.done() and not task.cancelled():
+                # Asked for, or asyncio would write into the log what nobody asked for.
+                task.exception()
 
     async def _pass_gate(self) -> None:
         waited_from = time.monotonic()

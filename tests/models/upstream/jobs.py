@@ -22,8 +22,9 @@ def ignore(step: int, steps: int) -> None:
     """An on_step for a job that nobody watches."""
 
 
-def engine_of(setup: UpstreamSetup) -> UpstreamEngine:
-    made = registry.create(CARD, "tiny", upstream=setup)
+def engine_of(setup: UpstreamSetup, interrupts: tuple[type[Exception], ...] = ()) -> UpstreamEngine:
+    """The engine, loaded."""
+    made = registry.create(CARD, "tiny", interrupts=interrupts, upstream=setup)
     assert isinstance(made, UpstreamEngine)
     made.load("cpu")
     return made

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import signal
 import time
 import traceback
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
@@ -31,6 +33,11 @@ from tests.models.upstream.service import (
     png,
     problem,
 )
+
+
+class TimeIsUp(Exception):
+    """Stands for the caller's time limit, whose signal may arrive anywhere."""
+
 
 BUSY = Reply(503, problem("service_unavailable"))
 
@@ -136,6 +143,24 @@ class TestTryingAgain:
         assert caught.value is cancelled
         assert time.monotonic() - started < 3
         assert engine.run(job(), ignore)
+
+    def test_the_callers_interrupt_passes_unchanged(
+        self, setup: UpstreamSetup, server: OpenaiServer
+    ) -> None:
+        def interrupt(signum: int, frame: object) -> NoReturn:
+            raise TimeIsUp
+
+        made = engine_of(setup, interrupts=(TimeIsUp,))
+        server.then(Reply(hangs=True))
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(TimeIsUp):
+                made.run(job(), ignore)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert made.run(job(), ignore)
 
 
 class TestRefusals:
