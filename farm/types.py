@@ -133,7 +133,7 @@ class RunRequest:
 class Artifact:
     """What an engine made: encoded bytes, ready to be stored as they are.
 
-    ``folder`` is the public path's first part (``images``, ``audio``, ``video``),
+    ``folder`` is the public path's first part (``images``, ``audio``, ``video``, ``models``),
     ``extension`` has no dot, ``facts`` are small JSON values worth showing (seed, size).
     """
 

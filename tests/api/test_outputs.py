@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 
 from api.runtime import Runtime
 from farm import settle
+from farm.types import Artifact
 from tests import factories
 from tests.api.caller import Caller
 
@@ -50,6 +51,30 @@ def test_the_link_needs_no_key(app: Flask, link: str) -> None:
         assert response.headers["Content-Length"] == str(len(DATA))
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert response.headers["Cache-Control"].startswith("private")
+
+
+def test_a_thing_is_served_as_what_viewers_open(
+    app: Flask, runtime: Runtime, caller: Caller
+) -> None:
+    job_id = uuid.UUID(caller.generate({"prompt": "a"}).json["generation_id"])
+    claim = factories.claimed(runtime.services, job_id)
+    thing = Artifact(b"glTF" + DATA, "model/gltf-binary", "models", "glb")
+    output = runtime.services.storage.put(claim.job_id, claim.attempt, thing)
+    assert settle.succeed(
+        runtime.services.db,
+        claim,
+        output,
+        facts={"vertices": 8, "faces": 12},
+        served_by="test",
+        processing_ms=1,
+        ttl_s=3600.0,
+    )
+    expires_at = datetime.now(UTC) + timedelta(hours=1)
+    query = runtime.signer.sign(output.public_path, expires_at)
+    with _get(app, f"/outputs/{output.public_path}?{query}") as response:
+        assert response.data == thing.data
+        assert response.headers["Content-Type"] == "model/gltf-binary"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_head_says_the_same_without_the_bytes(app: Flask, link: str) -> None:

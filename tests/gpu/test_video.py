@@ -1,8 +1,8 @@
-"""Wan 2.1 14B and CogVideoX 2B at full size: that they fit, how long a film takes, how soon a
+"""Both Wan 2.1 14B and CogVideoX 2B at full size: that they fit, how long a film takes, how soon a
 cancel frees the GPU.
 
 What is found goes into RESULTS.md. A model takes some minutes and a folder of its own size on
-the disk (41 GB, 14 GB), and its largest job must fit into what its card promises.
+the disk (41, 47 and 14 GB), and its largest job must fit into what its card promises.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from farm.errors import Cancelled
 from farm.types import RunRequest
 from models import registry
 from models.base import FIRST_GPU, Engine
+from tests.contracts.edit_engine import tiff
 from tests.contracts.engine import ignore
+from tests.contracts.video_engine import scene
 from tests.gpu import measure
 from tests.gpu.measure import Line
 
@@ -57,7 +59,8 @@ class Case:
         params = {"prompt": PROMPT, "negative_prompt": "blurred", "seed": 7, **params}
         if "steps" in self.card.params:
             params["steps"] = self.steps
-        return RunRequest(uuid.uuid4(), 1, self.model_id, "video", params)
+        inputs = {"image": tiff(scene(1920, 1080))} if self.card.inputs else {}
+        return RunRequest(uuid.uuid4(), 1, self.model_id, self.card.operation, params, inputs)
 
 
 _COGVIDEOX = {"num_frames": 49, "resolution": "480p"}
@@ -66,6 +69,13 @@ CASES = (
         "wan2.1",
         2,
         41,
+        {"duration": 3.0, "resolution": "480p"},
+        {"duration": 10.0, "resolution": "720p"},
+    ),
+    Case(
+        "wan-i2v",
+        2,
+        47,
         {"duration": 3.0, "resolution": "480p"},
         {"duration": 10.0, "resolution": "720p"},
     ),

@@ -55,11 +55,16 @@ def write(folder: Path, inside: float = 0.0) -> None:
             ),
             shap_e_renderer=_renderer(inside),
         )
+    as_published(pipeline, folder)
+
+
+def as_published(pipeline: ShapEPipeline, folder: Path) -> None:
+    """Write a pipeline as the files of openai/shap-e lie."""
     pipeline.save_pretrained(folder, safe_serialization=True, variant="fp16")
     # There, the folder that the index means holds a pickle; the one with safetensors is older.
     (folder / "shap_e_renderer").rename(folder / "renderer")
     # And its tokenizer is from before there was one file for all of it.
-    tokenizer.backend_tokenizer.model.save(str(folder / "tokenizer"))
+    pipeline.tokenizer.backend_tokenizer.model.save(str(folder / "tokenizer"))
     (folder / "tokenizer" / "tokenizer.json").unlink()
     (folder / "tokenizer" / "special_tokens_map.json").write_text("{}")
     index = json.loads((folder / "model_index.json").read_text())
