@@ -104,3 +104,16 @@ def test_an_engine_that_cannot_be_loaded_leaves_nothing_behind(catalog: Catalog)
     with pytest.raises(WeightsMissing), residency.use(catalog.models["sdxl"]):
         raise AssertionError("never here")
     assert residency.loaded == ()
+
+
+def test_a_hosted_model_asks_for_no_device_and_takes_nobodys_place(catalog: Catalog) -> None:
+    workshop = Workshop(budget_gib=1.0)
+    residency = workshop.residency()
+    with residency.use(catalog.models["gpt-image-2"]):
+        pass
+    assert residency.device is None
+    with residency.use(catalog.models["sdxl"]):
+        pass
+    with residency.use(catalog.models["gpt-image-1.5"]):
+        pass
+    assert set(residency.loaded) >= {"sdxl", "gpt-image-1.5"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import itertools
 import logging
 import signal
@@ -10,6 +11,8 @@ import traceback
 from dataclasses import replace
 from typing import NoReturn
 
+import httpx2
+import openai
 import pytest
 
 from farm.errors import (
@@ -23,6 +26,7 @@ from farm.errors import (
 from models import registry
 from models.base import UpstreamSetup
 from models.engines.upstream import UpstreamEngine
+from models.parts.upstream.problems import understood
 from tasks.breakers import FAILURES_MAX
 from tests.models.upstream.jobs import CARD, KEY, engine_of, ignore, job
 from tests.models.upstream.service import (
@@ -235,6 +239,29 @@ def test_what_is_no_usable_answer_is_the_services_fault(
         engine.run(job(), ignore)
     assert not isinstance(caught.value, UpstreamUnavailable)
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "least_s", "most_s"),
+    [
+        ("7", 7, 7),
+        ("0.5", 0.5, 0.5),
+        (email.utils.formatdate(time.time() + 3600, usegmt=True), 3000, 3600),
+        (email.utils.formatdate(time.time() - 60, usegmt=True), 0, 0),
+        ("-5", 0, 0),
+        ("nan", 0, 0),
+        ("soon", 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_a_wait_is_asked_for_in_seconds_or_by_a_date(
+    setup: UpstreamSetup, header: str, least_s: float, most_s: float
+) -> None:
+    request = httpx2.Request("POST", "http://127.0.0.1/")
+    response = httpx2.Response(429, headers={"Retry-After": header}, request=request)
+    found = understood(openai.RateLimitError("", response=response, body=None), setup)
+    assert found is not None
+    assert least_s <= found.after_s <= most_s
 
 
 def test_the_key_is_in_no_text(
