@@ -28,7 +28,7 @@ from farm.upstreams import Upstream, load_upstreams
 F = TypeVar("F", bound=Callable[..., Any])
 
 UPSTREAM_PROCESSES = 4
-"""Each waits for an upstream with one job, and takes some 120 MB."""
+"""Each waits for an upstream with one job, and takes some 150 MB."""
 CONTROL_PROCESSES = 5
 """One sends webhooks, most may wait for somebody's slow web server, one is enough for the rest."""
 # A decoded picture is tens of megabytes. Above this many bytes malloc asks the system for pages
