@@ -24,11 +24,32 @@ Body = Callable[[JobView, str | None], dict[str, Any]]
 """What is told of an ended job, given its output's URL. Pure; JSON values only."""
 
 
+def _bare_id(job: JobView) -> dict[str, Any]:
+    return {"id": str(job.id)}
+
+
+def _task_id(job: JobView) -> dict[str, Any]:
+    return {"id": f"task_{job.batch_id.hex}", "index": job.batch_place}
+
+
+def _batch_and_image_id(job: JobView) -> dict[str, Any]:
+    return {"id": f"batch_{job.batch_id}", "index": job.batch_place, "image_id": f"img_{job.id}"}
+
+
+IDS: Mapping[str, Callable[[JobView], dict[str, Any]]] = {
+    "pixapi": _task_id,
+    "pixola": _batch_and_image_id,
+}
+"""By storefront id: what its customers know a job by, where that is not its own id. Where
+several jobs make one thing, ``index`` says which it is, from 0."""
+
+
 def job_data(job: JobView, output_url: str | None) -> dict[str, Any]:
     """The ``data`` of every storefront that has no body of its own. Amounts in credits."""
+    known_by = IDS.get(job.storefront, _bare_id)
     charged = job.price_tenths if job.state is JobState.SUCCEEDED else 0
     data: dict[str, Any] = {
-        "id": str(job.id),
+        **known_by(job),
         "status": job.state.value,
         "model": job.sold_model,
         "operation": job.operation,

@@ -8,6 +8,7 @@ no first answer waits for a job. What workers do is done by :mod:`tests.factorie
 from __future__ import annotations
 
 import abc
+import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from farm.config import Settings
 from farm.keys import generate_key
 from farm.services import Services
 from farm.types import JobState
+from farm.webhooks.payload import job_message
 from tests import factories
 from tests.api.caller import Caller
 from tests.farm.checks import assert_books_balance, run
@@ -233,6 +235,17 @@ class StorefrontContract(abc.ABC):
         self.check_problem(caller.post(hooks, {}), "invalid_request")
         self.check_problem(caller.get(f"{hooks}/{NO_ID}"), "not_found")
         self.check_problem(caller.get(f"{hooks}/deliveries/msg_{NO_ID.hex}"), "not_found")
+
+    def test_a_webhook_calls_the_job_what_a_poll_takes(self, caller: Caller) -> None:
+        wire_id, job_id = self.submitted(caller)
+        assert factories.succeed(caller.services, factories.claimed(caller.services, job_id))
+        signer = runtime_of(caller.app).signer
+        job = views.find_job(caller.services.db, job_id)
+        message = json.loads(job_message("job.succeeded", job, signer, "https://farm.example"))
+        told = message.get("data", message)
+        assert self.poll(caller, told["id"]).json == self.poll(caller, wire_id).json
+        assert told["output_url"].startswith("https://farm.example/outputs/")
+        assert told["receipt"]["charged"] == self.price
 
     def test_without_credits_nothing_is_made(self, shop: Shop) -> None:
         caller = shop.caller(self.storefront, self.plan, empty=True)
