@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -188,30 +188,39 @@ class Look:
                 may be no longer than the model takes.
         """
         found, _ = resolve(card, {"prompt": prompt, "seed": seed}, OPERATION)
-        known = card.params_of(OPERATION)
-        room = int(known["prompt"].max) - self.style.added
+        room = int(card.params["prompt"].max) - self.style.added
         if len(prompt) > room:
             words = f" with the style {self.style.id}" if self.style.added else ""
             message = f"must be at most {room} characters{words}, got {len(prompt):,}."
             raise InvalidRequest([FieldError("prompt", message)])
         found["prompt"] = self.style.applied(prompt)
-        negative = known.get("negative_prompt")
-        if negative is not None and not negative.unused and self.style.negative:
+        negative = _spec(card, "negative_prompt")
+        if self.style.negative and negative is not None and not negative.unused:
             found["negative_prompt"] = self.style.negative
-        steps = known.get("steps")
-        if steps is not None and steps.default is not None:
+        steps = _spec(card, "steps")
+        if self.quality.steps != 1 and steps is not None and steps.default is not None:
             wanted = math.ceil(float(steps.default) * self.quality.steps)
             found["steps"] = int(min(wanted, steps.max))
-        return found | self._size(known)
+        width, height = _spec(card, "width"), _spec(card, "height")
+        if width is not None and height is not None:
+            found["width"], found["height"] = self._sides(width, height)
+        return found
 
-    def _size(self, known: Mapping[str, ParamSpec]) -> dict[str, int]:
-        sides = {"width": self.shape.width, "height": self.shape.height}
-        sides = {name: side for name, side in sides.items() if name in known}
-        scale = min([self.quality.scale, *(known[n].max / side for n, side in sides.items())])
-        return {
-            name: max(int(side * scale) // _SIDE_STEP * _SIDE_STEP, int(known[name].min))
-            for name, side in sides.items()
-        }
+    def _sides(self, width: ParamSpec, height: ParamSpec) -> tuple[int, int]:
+        across, down = self.shape.width, self.shape.height
+        scale = min(self.quality.scale, width.max / across, height.max / down)
+        if scale == 1:
+            return across, down
+        return (
+            max(int(across * scale) // _SIDE_STEP * _SIDE_STEP, int(width.min)),
+            max(int(down * scale) // _SIDE_STEP * _SIDE_STEP, int(height.min)),
+        )
+
+
+def _spec(card: ModelCard, name: str) -> ParamSpec | None:
+    """A parameter of the card, where it counts for pictures out of words."""
+    spec = card.params.get(name)
+    return spec if spec is not None and spec.of in ("", OPERATION) else None
 
 
 def _unknown(field: str, name: str, known: Iterable[str], shown: int) -> InvalidRequest:
