@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from celery import Celery
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.app import create_app, runtime_of
 from api.metrics import clear_dead_counts
 from api.ops import WorkerWatch
 from api.runtime import Runtime
@@ -50,6 +52,17 @@ def test_a_farm_without_workers_is_not_ready(app: Flask, catalog: Catalog) -> No
     # Nobody has to serve upstreams where there are none.
     assert set(response.json["queues"]) == set(catalog.queues) - {"upstream"}
     assert not any(queue["ready"] for queue in response.json["queues"].values())
+
+
+def test_upstreams_are_to_be_served_where_there_are_any(
+    settings: Settings, catalog: Catalog
+) -> None:
+    row = {"base_url": "https://api.example.com/v1", "key_env": "EXAMPLE_KEY", "model": "m"}
+    given = settings.model_copy(update={"upstreams": json.dumps({"veo": row})})
+    app = create_app(given)
+    queues = app.test_client().get("/readyz").json["queues"]
+    runtime_of(app).close()
+    assert set(queues) == set(catalog.queues)
 
 
 def test_a_broker_that_is_away_is_said(settings: Settings, catalog: Catalog) -> None:
