@@ -17,12 +17,14 @@ from farm.cli.watch import Watch, stoppable, wait_until_ready
 from farm.config import Settings, load_settings, make_folder
 from farm.db import upgrade
 from farm.embedded import start_postgres, start_redis
+from farm.fronts import hosts_served, storefronts_served
 from farm.keys import create_key
 from farm.servers import Server, socket_folder
 from farm.services import open_catalog
 from farm.upstreams import load_upstreams
 
 FIRST_EMAIL = "you@farm.example"
+FIRST_STOREFRONT = "pixelapi"
 FLOWER_PORT = 5555
 
 
@@ -42,8 +44,11 @@ def up(host: str, port: int, flower: bool, data: Path | None) -> None:
         machine.clear_crashed(folder)
         # Read again: what a farm that crashed wrote down no longer counts.
         settings = load_settings(data)
-        # Before anything is started: the workers would only say it in their logs.
-        load_upstreams(settings, open_catalog(settings))
+        # Before anything is started: workers and the API would only say it in their logs.
+        catalog = open_catalog(settings)
+        load_upstreams(settings, catalog)
+        served = storefronts_served(settings.storefronts, list(catalog.storefronts))
+        hosts_served(settings.hosts, served)
         machine.check_port(host, port)
         stack.enter_context(stoppable())
         _run(settings, host, port, flower, stack)
@@ -152,9 +157,15 @@ def _greet(data: Path, address: str, services: dict[str, object]) -> None:
 
 
 def _first_key(data: Path) -> str | None:
-    """A key of a first account where there is no account yet; None otherwise."""
+    """A key of a first account where there is no account yet; None otherwise, and where the
+    storefront that the greeting shows is off."""
     with opened(data) as services, services.db.transaction() as connection:
-        if machine.has_accounts(connection):
+        served = storefronts_served(
+            services.settings.storefronts, list(services.catalog.storefronts)
+        )
+        if FIRST_STOREFRONT not in served or machine.has_accounts(connection):
             return None
-        account = create_account(connection, services.catalog, FIRST_EMAIL)
+        account = create_account(
+            connection, services.catalog, FIRST_EMAIL, storefront=FIRST_STOREFRONT
+        )
         return create_key(connection, services.catalog, account.id, "farm up")[1]

@@ -60,12 +60,24 @@ def test_an_unknown_setting_with_the_nearest_known_one(
 
 
 @pytest.mark.parametrize(
+    ("name", "value"), [("FARM_STOREFRONTS", "pixell"), ("FARM_HOSTS", "a.example.com=pixell")]
+)
+def test_a_storefront_that_there_is_not(
+    bare_farm: Farm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    ran = bare_farm("up", "--data", str(tmp_path))
+    says(ran, f"{name} names 'pixell'", "pixelapi, pixapi, pixola, pixza")
+
+
+@pytest.mark.parametrize(
     ("name", "value", "part"),
     [
         ("DATABASE_URL", "mysql://root@localhost/farm", "DATABASE_URL"),
         ("BROKER_URL", "sqs://", "BROKER_URL"),
         ("FARM_LEASE_S", "soon", "FARM_LEASE_S"),
         ("FARM_WEB_THREADS", "0", "FARM_WEB_THREADS"),
+        ("FARM_HOSTS", "img.example.com", "img.example.com=pixola"),
     ],
 )
 def test_a_setting_with_a_wrong_value(
