@@ -182,7 +182,9 @@ def written(dialect: Dialect, spec: Mapping[str, Any], base: str) -> Mapping[str
             OWN_BASE + path.removeprefix(base) if path.startswith(f"{base}/") else path: item
             for path, item in spec["paths"].items()
         }
-        spec = {**spec, "paths": own}
+        # At the farm's public address these paths are elsewhere.
+        here = [server for server in spec["servers"] if server["url"] == "/"]
+        spec = {**spec, "paths": own, "servers": here}
     return downgraded(spec) if dialect.openapi == "3.0" else spec
 
 

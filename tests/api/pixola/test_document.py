@@ -8,6 +8,7 @@ import pytest
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
+from api.app import create_app, runtime_of
 from tests import factories
 from tests.api.caller import Caller
 from tests.contracts.storefront import Shop
@@ -120,6 +121,22 @@ def test_every_model_style_and_shape_is_named_in_the_request(
 
 def test_the_document_names_this_host_and_the_public_one(document: dict[str, Any]) -> None:
     assert [server["url"] for server in document["servers"]] == ["/", "http://127.0.0.1:8000"]
+
+
+def test_on_a_host_of_its_own_the_paths_and_the_server_are_that_hosts(
+    shop: Shop, document: dict[str, Any]
+) -> None:
+    app = create_app(shop.services.settings.model_copy(update={"hosts": "img.example.com=pixola"}))
+    try:
+        headers = {"Host": "img.example.com"}
+        found = app.test_client().get("/api/v1/openapi.json", headers=headers).json
+    finally:
+        runtime_of(app).close()
+    assert [server["url"] for server in found["servers"]] == ["/"]
+    own = {path.replace(BASE, "/api/v1") for path in document["paths"]}
+    assert set(found["paths"]) == own
+    assert found["components"] == document["components"]
+    assert list(OpenAPIV30SpecValidator(found).iter_errors()) == []
 
 
 def test_a_caller_is_nobody_special_to_the_document(shop: Shop, document: dict[str, Any]) -> None:
