@@ -19,6 +19,7 @@ from tests.bench import (
     growth,
     latency,
     pictures,
+    shops,
     switches,
     trips,
     waiting,
@@ -39,6 +40,9 @@ GROUPS: dict[str, tuple[tuple[str, ...], Group]] = {
     "webhooks": (("W3",), webhooks.measure),
     "foresight": (("W4",), foresight.measure),
     "cancel": (("W5",), cancelling.measure),
+    "submits of four storefronts": (("S1",), shops.submits),
+    "waiting for pictures": (("S2",), shops.waiting),
+    "pages of a million images": (("S3",), shops.pages),
     "pictures": (("P1", "P2", "P3", "P4", "P5", "P6"), pictures.measure),
 }
 

@@ -25,8 +25,12 @@ class Job(NamedTuple):
     account_id: uuid.UUID
 
 
-def write_history(url: str, accounts: Sequence[uuid.UUID], number: int) -> list[Job]:
+def write_history(
+    url: str, accounts: Sequence[uuid.UUID], number: int, *, together: int = 1
+) -> list[Job]:
     """Write ``number`` finished jobs, in turn for these accounts; a thousand of them, or all.
+
+    An account's jobs came in batches of ``together``, which divides their number.
 
     Triggers are off and secondary indexes are built afterwards, else it would take minutes.
     """
@@ -35,7 +39,12 @@ def write_history(url: str, accounts: Sequence[uuid.UUID], number: int) -> list[
         with database.transaction() as connection:
             connection.execute(text("SET LOCAL session_replication_role = replica"))
             indexes = _drop_indexes(connection)
-            values = {"number": number, "accounts": list(accounts), "price": PRICE_TENTHS}
+            values = {
+                "number": number,
+                "accounts": list(accounts),
+                "price": PRICE_TENTHS,
+                "together": together,
+            }
             for statement in (_JOBS, _HOLDS, _ENTRIES, _BALANCES):
                 connection.execute(statement, values)
             for index in indexes:
@@ -72,15 +81,20 @@ _JOBS = text(
             (CAST(:accounts AS uuid[]))[1 + n % cardinality(CAST(:accounts AS uuid[]))] AS account,
             now() - interval '2 days' - random() * interval '30 days' AS t
         FROM generate_series(1, :number) AS n
+    ), numbered AS (
+        SELECT *, row_number() OVER (PARTITION BY account ORDER BY t) - 1 AS before FROM made
     ), job AS (
-        SELECT *, row_number() OVER (PARTITION BY account ORDER BY t) AS seq FROM made
+        SELECT numbered.*, storefront, first_value(numbered.id) OVER (
+            PARTITION BY account, before / :together ORDER BY before) AS batch
+        FROM numbered JOIN accounts ON accounts.id = account
     )
-    INSERT INTO jobs (id, account_id, seq, batch_id, storefront, model, operation, queue, priority, params,
-        price, price_rule, state, attempt, worker, rung_at, step, steps, created_at, queued_at,
-        started_at, finished_at, settled_attempt, error_code, error_message, facts, served_by,
-        processing_ms, output_key, output_path, output_sha256, output_bytes, output_type,
-        output_expires_at, output_deleted_at)
-    SELECT id, account, seq, id, 'pixelapi', 'sdxl', 'generate', 'gpu.sdxl', 0,
+    INSERT INTO jobs (id, account_id, seq, batch_id, batch_place, batch_size, storefront, model,
+        operation, queue, priority, params, price, price_rule, state, attempt, worker, rung_at,
+        step, steps, created_at, queued_at, started_at, finished_at, settled_attempt, error_code,
+        error_message, facts, served_by, processing_ms, output_key, output_path, output_sha256,
+        output_bytes, output_type, output_expires_at, output_deleted_at)
+    SELECT id, account, before + 1, batch, before % :together, :together, storefront, 'sdxl',
+        'generate', 'gpu.sdxl', 0,
         jsonb_build_object('prompt', 'a lighthouse in a storm, oil on canvas', 'steps', 30,
             'width', 1024, 'height', 1024, 'guidance_scale', 7.5, 'negative_prompt', '',
             'seed', n),

@@ -59,11 +59,12 @@ class Tally:
         return self.answers / self.seconds
 
 
-def post(path: str, key: str, body: object) -> str:
-    """A whole POST request with a JSON body."""
+def post(path: str, key: str, body: object, *headers: str) -> str:
+    """A whole POST request with a JSON body. ``headers`` are more lines of its head."""
     text = json.dumps(body)
+    more = "".join(f"{line}\r\n" for line in headers)
     return (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\n{more}"
         f"Authorization: Bearer {key}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(text)}\r\n\r\n{text}"
     )

@@ -37,10 +37,13 @@ class Farm:
     services: Services
     environment: Mapping[str, str]
 
-    def customers(self, number: int) -> list[factories.Customer]:
-        """New accounts on the scale plan with more credits than a bench can spend."""
+    def customers(self, number: int, storefront: str = "pixelapi") -> list[factories.Customer]:
+        """New accounts on the largest plan with more credits than a bench can spend."""
+        *_, plan = self.services.catalog.storefronts[storefront].plans
         return [
-            factories.customer(self.services, plan="scale", extra_credits=PLENTY)
+            factories.customer(
+                self.services, storefront=storefront, plan=plan, extra_credits=PLENTY
+            )
             for _ in range(number)
         ]
 
@@ -170,7 +173,7 @@ def cpu_s(processes: Sequence[psutil.Process]) -> float:
 
 def unlimited(catalog: str) -> str:
     """A catalogue with the limiter on, as always, but too far up to be met."""
-    return re.sub(r"(\w+_per_minute = )\d+", rf"\g<1>{PLENTY}", catalog)
+    return re.sub(r"(\w+_per_(?:minute|day) = )\d+", rf"\g<1>{PLENTY}", catalog)
 
 
 def _wait_for_http(process: Process, port: int, path: str) -> None:
