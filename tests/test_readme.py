@@ -82,6 +82,10 @@ def test_make_demo(tmp_path: Path) -> None:
             assert (picture.format, picture.size) == ("PNG", size)
     assert (out / "music.wav").read_bytes()[:4] == b"RIFF"
     assert (out / "film.mp4").read_bytes()[4:8] == b"ftyp"
+    for name, size in STOREFRONTS.items():
+        with Image.open(out / f"{name}.png") as picture:
+            assert (picture.format, picture.size) == ("PNG", size)
+        assert re.search(rf"{name}\.png .* credits of {name}@farm\.example$", done.stdout, re.M)
     assert "balance: 9882 credits (was 10000, spent 118)" in done.stdout
     assert "audit: all 11 invariants hold" in done.stdout
 
@@ -89,6 +93,7 @@ def test_make_demo(tmp_path: Path) -> None:
 STATUSES = ("queued", "processing", "completed")
 """After thirty seconds on a busy machine it may be any of them."""
 
+STOREFRONTS = {"pixapi": (768, 512), "pixola": (512, 512), "pixza": (512, 512)}
 EDITED = {
     "erase.png": (2 * 768 + 24, 768),
     "cut-out.png": (2 * 768 + 24, 768),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Container
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +16,8 @@ from farm.errors import FarmFault
 
 JOB_S = 240.0
 _POLL_S = 0.3
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 150.0
+"""More than any call of the API holds its answer back."""
 _FILE_MAX = 64 * 1024 * 1024
 
 
@@ -64,15 +66,20 @@ class Client:
 
     def wait(self, name: str, job_id: str) -> Any:
         """Poll a job until it has ended well, showing what becomes of it."""
+        job = self.until(name, f"/v1/image/{job_id}", ("completed", "failed", "blocked"))
+        if job["status"] != "completed":
+            raise DemoFailed(f"{name}: {job['status']}: {job.get('error')}")
+        return job
+
+    def until(self, name: str, path: str, ends: Container[str]) -> Any:
+        """Poll until the ``status`` is one of ``ends``, showing what becomes of it."""
         deadline = time.monotonic() + JOB_S
         shown = ""
         while True:
-            job = self.get(f"/v1/image/{job_id}")
-            status = job["status"]
-            if status == "completed":
-                return job
-            if status in ("failed", "blocked"):
-                raise DemoFailed(f"{name}: {status}: {job.get('error')}")
+            found = self.get(path)
+            status = found["status"]
+            if status in ends:
+                return found
             if time.monotonic() > deadline:
                 raise DemoFailed(f"{name}: still {status} after {JOB_S:g} s.")
             if status != shown:
@@ -82,9 +89,13 @@ class Client:
 
     def file(self, job: Any) -> bytes:
         """The file of a job that ended well."""
-        content = self._send("GET", job["output_url"]).content
+        return self.fetch(job["output_url"])
+
+    def fetch(self, url: str) -> bytes:
+        """A result's file."""
+        content = self._send("GET", url).content
         if len(content) > _FILE_MAX:
-            raise DemoFailed(f"The result of {job['id']} has {len(content):,} bytes.")
+            raise DemoFailed(f"The result at {url} has {len(content):,} bytes.")
         return content
 
     def picture(self, job: Any) -> tuple[bytes, Image.Image]:

@@ -22,7 +22,7 @@ from farm.accounts import create_account
 from farm.audit import audit, summary
 from farm.cli import machine
 from farm.cli.common import credits_of, data_option, opened
-from farm.cli.demo import media, steps
+from farm.cli.demo import media, shops, steps
 from farm.cli.demo.client import Client, DemoFailed
 from farm.cli.watch import READY_S
 from farm.errors import FarmFault
@@ -84,6 +84,7 @@ def _use(folder: Path, address: str, out: Path) -> None:
         booked = credits_of(balance(services.db, account.id).posted_tenths)
         if booked != after:
             raise DemoFailed(f"The books say {booked:g} credits, the API {after:g}.")
+        shops.one_picture_each(services, address, out)
         findings = audit(services)
         click.echo(summary(findings))
         if not all(finding.holds for finding in findings):
