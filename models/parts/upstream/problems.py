@@ -10,6 +10,7 @@ from __future__ import annotations
 import email.utils
 import enum
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from models.base import UpstreamSetup
 from models.parts.upstream.wire import AnswerRefused
 
 _QUOTED_MAX = 300
+_QUOTED_WORD = re.compile(r"['\"`](\w{1,40})['\"`]")
 _AGAIN = frozenset({408, 409, 429})
 _STILL_RUNNING = 504
 """Services whose clients may send without an Idempotency-Key ask them not to try this again. The
@@ -88,7 +90,7 @@ def understood(error: Exception, setup: UpstreamSetup) -> Problem | None:
 
 def refused(code: object, kind: object) -> bool:
     """Whether an error's ``code`` or ``type`` says that a content policy refuses something."""
-    return any(isinstance(word, str) and word.lower() in _REFUSALS for word in (code, kind))
+    return _is_one_of(_REFUSALS, code, kind)
 
 
 def quoted(said: object, key: str) -> str:
@@ -100,11 +102,11 @@ def quoted(said: object, key: str) -> str:
 
 def _of_status(error: openai.APIStatusError, setup: UpstreamSetup) -> Problem:
     status, name = error.status_code, setup.name
-    body: Mapping[str, Any] = error.body if isinstance(error.body, dict) else {}
+    body = _body(error.body)
     code, kind = body.get("code"), body.get("type")
     if status < 500 and refused(code, kind):
         return Problem(ContentRefused(f"{name} refuses it by its content policy."))
-    if status in _ACCOUNT or {code, kind} & _NO_CREDIT:
+    if status in _ACCOUNT or _is_one_of(_NO_CREDIT, code, kind):
         return Problem(
             UpstreamFault(
                 f"{name} answered with status {status}: it does not take the farm's key, or the "
@@ -118,10 +120,27 @@ def _of_status(error: openai.APIStatusError, setup: UpstreamSetup) -> Problem:
         after_s = _retry_after_s(error.response.headers)
         blame = Blame.EACH if status > 500 else Blame.ONCE if status == 500 else Blame.NONE
         return Problem(UpstreamUnavailable(f"{said}."), True, after_s, blame)
-    param = body.get("param")
-    return Problem(
-        UpstreamFault(f"{said}."), unknown=param if status == 400 and isinstance(param, str) else ""
-    )
+    return Problem(UpstreamFault(f"{said}."), unknown=_parameter(body) if status == 400 else "")
+
+
+def _is_one_of(known: frozenset[str], *words: object) -> bool:
+    return any(isinstance(word, str) and word.lower() in known for word in words)
+
+
+def _body(body: object) -> Mapping[str, Any]:
+    """The error as an object; some services put it into a list of one."""
+    if isinstance(body, list) and len(body) == 1 and isinstance(body[0], dict):
+        body = body[0].get("error", body[0])
+    return body if isinstance(body, dict) else {}
+
+
+def _parameter(body: Mapping[str, Any]) -> str:
+    """The parameter that an error is about: as it says, or the first word that it quotes."""
+    if isinstance(param := body.get("param"), str):
+        return param
+    message = body.get("message")
+    found = _QUOTED_WORD.search(message) if isinstance(message, str) else None
+    return found[1] if found else ""
 
 
 def _retry_after_s(headers: httpx2.Headers) -> float:

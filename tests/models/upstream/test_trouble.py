@@ -269,8 +269,12 @@ def test_the_key_is_in_no_text(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     engine = engine_of(setup)
-    echo = problem("invalid_request_error", f"Bad key {KEY}", code=KEY, param=KEY)
-    for status in (200, 400, 401, 404, 500):
+    echoes = [
+        problem("invalid_request_error", f"Bad key {KEY}", code=KEY, param=KEY),
+        {"error": {"message": [KEY], "type": {KEY: KEY}, "code": [KEY], "param": {KEY: KEY}}},
+        [KEY],
+    ]
+    for status, echo in itertools.product((200, 400, 401, 404, 500), echoes):
         server.then(*[Reply(status, echo, {"X-Echo": KEY, "Content-Type": KEY})] * 5)
         with pytest.raises(UpstreamFault) as caught:
             engine.run(job(), ignore)
