@@ -6,7 +6,11 @@ import re
 import uuid
 from typing import NamedTuple
 
+from farm import views
+from farm.db import Database
 from farm.errors import NotFound
+from farm.types import Principal
+from farm.views import JobView
 
 PATTERN = r"task_[0-9a-f]{32}"
 
@@ -25,6 +29,15 @@ def read_id(text: str) -> TaskId:
     if not re.fullmatch(PATTERN, text):
         raise NotFound("No such task.")
     return TaskId(uuid.UUID(hex=text.removeprefix("task_")))
+
+
+def find_task(db: Database, caller: Principal, text: str) -> list[JobView]:
+    """The jobs of a task. Raises NotFound for what is none, or another account's."""
+    task_id = read_id(text)
+    try:
+        return views.get_batch(db, caller.account_id, task_id.job_id)
+    except NotFound as error:
+        raise NotFound("No such task.") from error
 
 
 def encode_id(batch_id: uuid.UUID) -> str:

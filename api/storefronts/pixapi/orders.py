@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,15 +108,17 @@ def find_offer(
     if not isinstance(name, str):
         message = "is required." if name is None else f"must be text, not {type_name(name)}."
         raise InvalidRequest([FieldError("model", message)])
+    with contextlib.suppress(InvalidRequest):
+        return offers.find(STOREFRONT, operations[0], name)  # the usual one, found before
     sold = next((c for c in offers.sold(STOREFRONT) if name in (c.id, *c.aliases)), None)
     if sold is None:
         names = [c.id for c in offers.sold(STOREFRONT) if set(operations) & set(c.operations)]
         message = f"{name[:64]!r} is not a model here. Choose one of {', '.join(names)}."
         raise InvalidRequest([FieldError("model", message)])
-    for operation in operations:
+    for operation in operations[1:]:
         if sold.does(operation):
             return offers.find(STOREFRONT, operation, name)
-    paths = dict.fromkeys(PATHS[operation] for operation in sold.operations)
+    paths = dict.fromkeys(PATHS.get(each, sold.endpoint) for each in sold.operations)
     message = f"{sold.id} is not for this path. Send it to {' or '.join(paths)}."
     raise InvalidRequest([FieldError("model", message)])
 

@@ -16,10 +16,9 @@ from api.runtime import Runtime
 from api.storefronts.pixapi import translate, wire
 from api.storefronts.pixapi.answers import Answers
 from api.storefronts.pixapi.edit_routes import add_edits
-from api.storefronts.pixapi.ids import read_id
+from api.storefronts.pixapi.ids import find_task
 from api.storefronts.pixapi.orders import GENERATIONS, STOREFRONT, Order
 from api.waiting.calls import check_room
-from farm import views
 from farm.submission import Batch
 
 
@@ -92,5 +91,5 @@ def _add_tasks(routes: Blueprint, runtime: Runtime, spec: SpecTree) -> None:
     def task_status(task_id: str) -> Response:
         """A task and how it stands; poll it until it has ended."""
         request = current_request()
-        jobs = views.get_batch(services.db, request.caller().account_id, read_id(task_id).job_id)
+        jobs = find_task(services.db, request.caller(), task_id)
         return json_reply(translate.encode_task(jobs, request.agent, signer, public_url))

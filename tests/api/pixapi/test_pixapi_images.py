@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from api.storefronts import pixapi
+from api.app import create_app, runtime_of
+from api.storefronts.pixapi.orders import PATHS
 from farm import jobs
 from farm.catalog import built_in_catalog
+from farm.config import Settings
 from farm.types import JobState
 from farm.views import JobView
 from tests import factories
@@ -112,6 +114,31 @@ def test_where_nothing_was_made_the_reason_is_told(
     assert response.headers["x-should-retry"] == "false"
     assert standing(caller) == before
     assert_books_balance(caller.services)
+
+
+def test_a_picture_that_cannot_be_read_back_is_the_farms_trouble(caller: Caller) -> None:
+    response = generated(caller, "lose", "succeed", response_format="b64_json")
+    error = problem(response, 503, "service_unavailable")
+    assert f"task_{jobs_of(caller)[0].id.hex}" in error["message"]
+    assert response.headers["x-should-retry"] == "false"
+
+
+def test_what_takes_too_long_goes_on_as_a_task(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"sync_wait_s": 0.2}))
+    runtime = runtime_of(app)
+    who = factories.customer(runtime.services, storefront="pixapi", plan="business")
+    caller = Caller(app, runtime.services, who)
+    response = caller.post(WAIT, {**BODY, "n": 2})
+    error = problem(response, 504, "timeout")
+    first, second = jobs_of(caller)
+    assert f"GET /v1/tasks/task_{first.id.hex}" in error["message"]
+    assert response.headers["x-should-retry"] == "false"
+    assert caller.get(f"/v1/tasks/task_{first.id.hex}").json["status"] == "submitted"
+    assert standing(caller)[1] == 40
+    end(caller, first, "succeed")
+    end(caller, second, "succeed")
+    assert len(caller.get(f"/v1/tasks/task_{first.id.hex}").json["data"]) == 2
+    runtime.close()
 
 
 def test_each_of_the_n_has_a_seed_of_its_own(caller: Caller) -> None:
@@ -338,7 +365,7 @@ def test_a_customer_of_another_storefront_is_a_stranger_here(shop: Shop) -> None
 def test_the_model_list_says_where_each_model_is_asked_for(caller: Caller) -> None:
     models = {model["id"]: model for model in caller.get("/v1/models").json["data"]}
     endpoints = {name: model["endpoint"] for name, model in models.items()}
-    assert set(endpoints.values()) == set(pixapi.orders.PATHS.values())
+    assert set(endpoints.values()) == set(PATHS.values())
     assert endpoints["gpt-image-2"] == WAIT
     assert endpoints["upscale-4x"] == "/v1/images/edits"
     assert endpoints["wan-i2v"] == "/v1/async/videos/generations"

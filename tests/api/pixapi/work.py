@@ -27,7 +27,7 @@ def jobs_of(caller: Caller) -> list[JobView]:
 
 def end(caller: Caller, job: JobView, how: str) -> None:
     """End a job and tell of it: ``succeed``, ``fail``, ``block``, ``cancel``, ``refuse``,
-    ``refuse-url``, or ``leave`` it as it is."""
+    ``refuse-url``, ``lose`` (it succeeds, and its file is gone), or ``leave`` it as it is."""
     services = caller.services
     if how == "leave":
         return
@@ -38,11 +38,13 @@ def end(caller: Caller, job: JobView, how: str) -> None:
         settle.cancel(services.db, caller.customer.account_id, job.id)
     else:
         claim = factories.claimed(services, job.id)
-        if how == "succeed":
+        if how in ("succeed", "lose"):
             assert factories.succeed(services, claim)
+        if how == "lose":
+            services.storage.delete_attempt(job.id, claim.attempt)
         elif how == "block":
             assert settle.block(services.db, claim, "blocked", "The result was refused.")
-        else:
+        elif how != "succeed":
             code = "invalid_request" if how == "refuse" else "engine_failed"
             factories.fail(services, claim, code=code)
     state = views.find_job(services.db, job.id).state
