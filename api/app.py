@@ -99,10 +99,11 @@ def _add_routes(
     specs = {dialect.id: docs.specification(dialect, public_url) for dialect in dialects}
     for dialect in dialects:
         app.register_blueprint(dialect.blueprint(runtime, specs[dialect.id]))
-    shapes = [(specs[dialect.id], dialect.problem) for dialect in dialects]
     app.register_blueprint(catalogue.blueprint(runtime, dialects, specs))
     app.register_blueprint(jobs.blueprint(runtime, dialects, specs))
-    app.register_blueprint(webhooks.blueprint(runtime, shapes))
+    app.register_blueprint(
+        webhooks.blueprint(runtime, [(specs[dialect.id], dialect) for dialect in dialects])
+    )
     app.register_blueprint(outputs.blueprint(runtime))
     app.register_blueprint(docs.blueprint(runtime, dialects, specs, hosts))
     app.register_blueprint(ops.blueprint(runtime, metrics))

@@ -75,6 +75,11 @@ def status_of(code: str, dialect: Dialect) -> int:
     return dialect.statuses.get(code) or STATUS[code]
 
 
+def problems_of(dialect: Dialect, codes: Sequence[str]) -> dict[str, Any]:
+    """Errors of a path that storefronts share, as a storefront's document names its answers."""
+    return {f"HTTP_{status_of(code, dialect)}": dialect.problem for code in codes}
+
+
 def dialect_of(
     request: FarmRequest, dialects: Sequence[Dialect], prefixes: Mapping[str, str]
 ) -> Dialect:

@@ -17,7 +17,7 @@ from spectree import SpecTree
 from api.auth import Access, needs
 from api.dialect import Dialect, JobRef
 from api.docs import Answers
-from api.errors import error_answer
+from api.errors import error_answer, problems_of
 from api.replies import json_reply
 from api.request import FarmRequest, current_request
 from api.runtime import Runtime
@@ -34,6 +34,7 @@ WATCH_MAX_S = 3600.0
 """A stream ends after an hour; the client comes back with the last id it saw."""
 
 _ID = "The id that a submit answered with."
+_ONE_JOB = ("unauthenticated", "forbidden", "not_found", "rate_limited", "database_unavailable")
 _ENDED = {
     JobState.SUCCEEDED: "has already completed",
     JobState.FAILED: "has already failed",
@@ -118,18 +119,17 @@ def _add_own_cancel(routes: Blueprint, desk: JobDesk, dialect: Dialect, spec: Sp
 
 
 def _answers(dialect: Dialect) -> tuple[Answers, Answers, Answers]:
-    problem = dialect.problem
-    errors: dict[str, Any] = {f"HTTP_{n}": problem for n in (401, 403, 404, 429, 503)}
-    job: dict[str, Any] = {"HTTP_200": dialect.job_shape}
+    errors = problems_of(dialect, _ONE_JOB)
+    wrong_query = problems_of(dialect, ["invalid_request"])
     return (
-        Answers(**job, HTTP_422=problem, **errors),
+        Answers(HTTP_200=dialect.job_shape, **errors, **wrong_query),
         Answers("HTTP_200", "HTTP_204", **errors),
         Answers(**_cancel_answers(dialect)),
     )
 
 
 def _cancel_answers(dialect: Dialect) -> dict[str, Any]:
-    errors = {f"HTTP_{n}": dialect.problem for n in (401, 403, 404, 409, 429, 503)}
+    errors = problems_of(dialect, [*_ONE_JOB, "already_ended"])
     return {"HTTP_200": dialect.job_shape, **errors}
 
 

@@ -20,7 +20,9 @@ from werkzeug.routing import BaseConverter
 from api import webhook_shapes as shapes
 from api.auth import Access, needs
 from api.bodies import read_object
+from api.dialect import Dialect
 from api.docs import Answers
+from api.errors import problems_of
 from api.replies import json_reply
 from api.request import current_request
 from api.runtime import Runtime
@@ -38,7 +40,8 @@ _WORDS = {
     "endpoint_id": "An endpoint's id, or `default` for the one that signs for submits' own URLs.",
     "message_id": "A delivery's id: the `webhook-id` that it was sent with.",
 }
-Specs = Sequence[tuple[SpecTree, type[BaseModel]]]
+Specs = Sequence[tuple[SpecTree, Dialect]]
+_ANY_CALL = ("unauthenticated", "forbidden", "rate_limited", "database_unavailable")
 
 
 class _EndpointConverter(BaseConverter):
@@ -68,7 +71,7 @@ def blueprint(runtime: Runtime, specs: Specs) -> Blueprint:
     """The paths, documented in every storefront's specification.
 
     Args:
-        specs: each specification with the shape of its storefront's errors.
+        specs: each specification with its storefront's words.
     """
     routes = Blueprint("webhooks", __name__)
     routes.record(_know_endpoints)
@@ -114,10 +117,11 @@ def _know_endpoints(state: BlueprintSetupState) -> None:
 
 def _add(routes: Blueprint, route: _Route, specs: Specs) -> None:
     view = _declared(route)
-    for spec, problem in specs:
-        statuses = [401, 403, 429, 503, *([404] if "<" in route.path else [])]
-        statuses += [400, 413, 422] if route.body else [422] if route.query else []
-        answers: dict[str, Any] = {f"HTTP_{status}": problem for status in statuses}
+    codes = [*_ANY_CALL, *(["not_found"] if "<" in route.path else [])]
+    codes += ["malformed", "too_large", "invalid_request"] if route.body else []
+    codes += ["invalid_request"] if route.query else []
+    for spec, dialect in specs:
+        answers = problems_of(dialect, codes)
         view = spec.validate(
             resp=Answers(HTTP_200=route.answer, **answers),
             json=route.body,
