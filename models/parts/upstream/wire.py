@@ -22,7 +22,6 @@ WRITE_S = 60.0
 _SENT = frozenset(
     {
         "accept",
-        "authorization",
         "connection",
         "content-length",
         "content-type",
@@ -61,10 +60,12 @@ class _Bounded(httpx2.AsyncByteStream):
 
 
 class Transport(httpx2.AsyncBaseTransport):
-    """Sends the headers that an upstream needs and no others; refuses what is not plain bytes."""
+    """Sends the headers that an upstream needs and no others, with this key whatever the client
+    thinks; refuses what is not plain bytes."""
 
-    def __init__(self, bytes_max: int = ANSWER_BYTES_MAX) -> None:
+    def __init__(self, key: str, bytes_max: int = ANSWER_BYTES_MAX) -> None:
         self._inner = httpx2.AsyncHTTPTransport(trust_env=False)
+        self._authorization = f"Bearer {key}"
         self._bytes_max = bytes_max
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -72,6 +73,7 @@ class Transport(httpx2.AsyncBaseTransport):
         headers = [(name, v) for name, v in request.headers.multi_items() if name in _SENT]
         # What unpacks to a thousand times its size is no picture.
         headers += [("Accept-Encoding", "identity"), ("User-Agent", "media-farm")]
+        headers.append(("Authorization", self._authorization))
         # A new request: the client looks for headers of its own in the one that it made.
         bare = httpx2.Request(
             request.method,
@@ -104,7 +106,7 @@ async def connected(setup: UpstreamSetup) -> AsyncIterator[openai.AsyncOpenAI]:
     timeout = httpx2.Timeout(setup.timeout_s, connect=CONNECT_S, write=WRITE_S)
     # A key is for the host that it was given for, so no redirect and no proxy of the environment.
     async with httpx2.AsyncClient(
-        transport=Transport(), timeout=timeout, follow_redirects=False, trust_env=False
+        transport=Transport(setup.key), timeout=timeout, follow_redirects=False, trust_env=False
     ) as http:
         yield openai.AsyncOpenAI(
             api_key=setup.key, base_url=setup.base_url, http_client=http, max_retries=0

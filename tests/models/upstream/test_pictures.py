@@ -32,7 +32,8 @@ class TestAPicture:
         self, engine: UpstreamEngine, server: OpenaiServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("OPENAI_ORG_ID", "org-ambient")
-        monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Ambient: yes")
+        monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin")
+        monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Ambient: yes\nAuthorization: Bearer other")
         request = job()
         engine.run(request, ignore)
         [asked] = server.asked
