@@ -180,7 +180,9 @@ class EngineContract:
     ) -> None:
         [artifact] = engine.run(self.request(output_format=form), ignore)
         assert (artifact.media_type, artifact.extension) == (f"image/{form}", extension)
-        assert np.abs(pixels(artifact).astype(int) - self.picture(engine)).mean() < 8  # WebP halves colours
+        assert (
+            np.abs(pixels(artifact).astype(int) - self.picture(engine)).mean() < 8
+        )  # WebP halves colours
 
     @pytest.mark.parametrize(
         ("field", "value"),

@@ -32,6 +32,7 @@ class TryOnEngineContract(EditEngineContract):
     """Subclass with what :class:`EditEngineContract` asks for."""
 
     model_id = "virtual-tryon"
+    offers_formats = False
     operation = "try-on"
     params: ClassVar = {"category": "upperbody", "seed": 7}
     bad_params: ClassVar = (
