@@ -180,9 +180,8 @@ class EngineContract:
     ) -> None:
         [artifact] = engine.run(self.request(output_format=form), ignore)
         assert (artifact.media_type, artifact.extension) == (f"image/{form}", extension)
-        assert (
-            np.abs(pixels(artifact).astype(int) - self.picture(engine)).mean() < 8
-        )  # WebP halves colours
+        # WebP keeps a colour for four pixels, and these pictures change from one to the next.
+        assert np.abs(pixels(artifact).astype(int) - self.picture(engine)).mean() < 8
 
     @pytest.mark.parametrize(
         ("field", "value"),
