@@ -4,6 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 WORKERS ?= 2
 OTHER_CLIENT := .venv/clients/pixelapi-0.2.0
+NODE_CLIENT := .venv/clients/node-openai
 # More words for `farm demo` and `farm up`: make up ARGS="--port 9000 --data /srv/farm"
 ARGS ?=
 
@@ -53,4 +54,7 @@ clean:
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c deploy/constraints.txt -e '.[worker,dev]'
 # A second version of one published client, where it does not replace the first.
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps --upgrade --target $(OTHER_CLIENT) pixelapi==0.2.0
+# What Node's customers use; its tests are skipped where there is no npm, but not in CI.
+	@if command -v npm > /dev/null; then npm install --prefix $(NODE_CLIENT) --no-save --no-audit --no-fund --ignore-scripts openai@7.57.0 || echo "npm could not install openai: its tests will be skipped"; \
+	else echo "npm is not installed: the tests of Node's openai client will be skipped"; fi
 	@touch $@

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from farm.accounts import create_account
 from farm.config import load_settings
@@ -30,11 +31,15 @@ class RunningFarm:
     key: str
     services: Services
 
-    def new_key(self, name: str, plan: str = "starter") -> str:
+    def new_key(self, name: str, plan: str = "starter", storefront: str = "pixelapi") -> str:
         """The key of a new account, so that no test meets another one's limits."""
         with self.services.db.transaction() as connection:
             account = create_account(
-                connection, self.services.catalog, f"{name}@example.com", plan=plan
+                connection,
+                self.services.catalog,
+                f"{name}@example.com",
+                storefront=storefront,
+                plan=plan,
             )
             return create_key(connection, self.services.catalog, account.id)[1]
 
@@ -76,6 +81,25 @@ def farm_up(pictures: Pictures) -> Iterator[RunningFarm]:
                 yield RunningFarm(f"http://127.0.0.1:{port}", key[1], services)
             finally:
                 services.dispose()
+
+
+@pytest.fixture(scope="session")
+def warm_farm(farm_up: RunningFarm) -> RunningFarm:
+    """The farm once its worker has made a picture: no client waits for the first model."""
+    key = farm_up.new_key("warm", "business", "pixapi")
+    headers = {"Authorization": f"Bearer {key}"}
+    body = {"model": "flux-schnell", "prompt": "a lighthouse", "size": "256x256"}
+    url = f"{farm_up.base_url}/v1/async/images/generations"
+    task = requests.post(url, json=body, headers=headers, timeout=30).json()
+
+    def is_done() -> bool:
+        path = f"{farm_up.base_url}/v1/jobs/{task['id']}?wait=30"
+        found = requests.get(path, headers=headers, timeout=60).json()
+        assert found["status"] in ("submitted", "processing", "completed"), found
+        return bool(found["status"] == "completed")
+
+    wait_until(is_done, READY_S, "the first picture is not made")
+    return farm_up
 
 
 @pytest.fixture(autouse=True)
