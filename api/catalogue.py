@@ -139,10 +139,11 @@ def _model(
 ) -> dict[str, Any]:
     """The card as the list has it, with the limits of these of its operations."""
     limits: dict[str, Any] = {}
-    for operation in operations:
+    # What several take is shown as the first one has it.
+    for operation in reversed(operations):
         limits |= {name: _picture(spec) for name, spec in card.inputs_of(operation).items()}
         specs = card.params_of(operation)
-        limits |= {name: _limit(spec) for name, spec in specs.items() if not spec.unused}
+        limits |= {n: _limit(s, operation) for n, s in specs.items() if not s.unused}
     model = {
         "id": card.id,
         "object": "model",
@@ -184,7 +185,7 @@ def _picture(spec: InputSpec) -> dict[str, Any]:
     return limits | {"required": True} if spec.required else limits
 
 
-def _limit(spec: ParamSpec) -> dict[str, Any]:
+def _limit(spec: ParamSpec, operation: str) -> dict[str, Any]:
     bounds: dict[str, Any]
     if spec.kind == "choice":
         bounds = {"choices": list(spec.choices)}
@@ -196,4 +197,5 @@ def _limit(spec: ParamSpec) -> dict[str, Any]:
         bounds = {"min": spec.min, "max": spec.max}
     if spec.required:
         return bounds | {"required": True}
-    return bounds if spec.default is None else bounds | {"default": spec.default}
+    default = spec.default_for(operation)
+    return bounds if default is None else bounds | {"default": default}

@@ -59,7 +59,7 @@ def build_services(settings: Settings) -> Services:
 
 def offers_of(settings: Settings, catalog: Catalog, upstreams: Mapping[str, Upstream]) -> Offers:
     """What is sold, as far as these settings let it be served."""
-    names = {model_id: upstream.shown for model_id, upstream in upstreams.items()}
+    names = {model_id: upstream.told for model_id, upstream in upstreams.items()}
     return Offers(catalog, names, commercial_only=settings.commercial_only)
 
 

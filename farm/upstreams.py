@@ -34,12 +34,16 @@ from farm.intake.urls import UrlRefused, read_url
 
 TIMEOUT_S = 150.0
 """Longer than this farm, as somebody's upstream, lets a client wait."""
+_PUBLIC_NAME = re.compile(r"(?:[a-z0-9-]+\.)+[a-z][a-z0-9-]+")
+_PRIVATE_ENDS = (".internal", ".local", ".localhost", ".lan", ".home.arpa", ".intranet", ".corp")
+"""Names that only a network's own resolver knows: RFC 6762 and 8375, and usage."""
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,126}")
 _KEY = re.compile(r"[!-~]{1,4096}")
 
 
 class Upstream(Frozen):
-    """Who runs one model. ``name`` is what ``served_by`` and the log call it; empty: the host.
+    """Who runs one model. ``name`` is what ``served_by`` and the log call it; empty: the host,
+    which customers are told only where it is a public name.
 
     ``timeout_s`` is the longest wait for one answer; ``model`` is the upstream's own name for
     the model. Models with the same ``base_url`` are one upstream's.
@@ -77,8 +81,15 @@ class Upstream(Frozen):
 
     @property
     def shown(self) -> str:
-        """What the upstream is called."""
+        """What operators and the log call the upstream."""
         return self.name or str(urlsplit(self.base_url).hostname)
+
+    @property
+    def told(self) -> str:
+        """What customers are told: its name, or its host where that is one of the internet's."""
+        host = str(urlsplit(self.base_url).hostname)
+        is_public = _PUBLIC_NAME.fullmatch(host) and not host.endswith(_PRIVATE_ENDS)
+        return self.name or (host if is_public else "another service")
 
     @property
     def host(self) -> Trust:

@@ -40,7 +40,7 @@ def upstream_setup(
         base_url=upstream.base_url,
         key=upstream.key(),
         model=upstream.model,
-        served_by=served_by(card.id, upstream.shown),
+        served_by=served_by(card.id, upstream.told),
         timeout_s=upstream.timeout_s,
         run_s=max(SPARE_S, card.soft_limit_s - SPARE_S),
         fetch=fetch,

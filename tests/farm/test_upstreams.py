@@ -47,6 +47,23 @@ def test_json_does_as_well(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
+    ("base_url", "told"),
+    [
+        ("https://api.example.com/v1", "api.example.com"),
+        ("https://gpu7.rack.internal/v1", "another service"),
+        ("https://farm/v1", "another service"),
+        ("https://10.1.2.3/v1", "another service"),
+        ("http://[::1]:8001/v1", "another service"),
+    ],
+)
+def test_customers_are_told_no_host_of_the_farms_own_network(
+    catalog: Catalog, base_url: str, told: str
+) -> None:
+    assert load(catalog, {**GOOD, "base_url": base_url}).told == told
+    assert load(catalog, {**GOOD, "base_url": base_url, "name": "Next door"}).told == "Next door"
+
+
+@pytest.mark.parametrize(
     "base_url",
     [
         "http://127.0.0.1:8001/v1",
