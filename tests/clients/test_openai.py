@@ -100,7 +100,7 @@ def test_generate_three_as_base64(client: OpenAI) -> None:
 def test_edit_with_a_file_a_list_and_a_mask(client: OpenAI, pictures: Pictures) -> None:
     """The result has the size of the picture, or the one that was asked for."""
     with pictures.path(SMALL).open("rb") as file:
-        answer = client.images.edit(model="flux-kontext", image=file, prompt="in winter", size=SIZE)
+        answer = client.images.edit(model="flux-2", image=file, prompt="in winter", size=SIZE)
     assert [picture.size for picture in linked(answer)] == [(256, 256)]
     with pictures.path(PRODUCT).open("rb") as one, pictures.path(SMALL).open("rb") as other:
         answer = client.images.edit(
