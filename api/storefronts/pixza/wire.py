@@ -61,6 +61,8 @@ def _variant(card: ModelCard, type_: str, operation: str, *, is_default: bool) -
             str,
             Field(min_length=1, max_length=URL_MAX, pattern=_URL_PATTERN, description=note),
         )
+    else:
+        fields[PICTURE] = (None, Field(default=None, description="Not taken here."))
     params = card.params_of(operation)
     fields |= {name: param_field(card, name, params[name]) for name in PARAMS if name in params}
     words = "from a picture" if from_picture else "from words"

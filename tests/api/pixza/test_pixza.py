@@ -325,6 +325,25 @@ def test_a_page_that_there_cannot_be_is_said_so(caller: Caller, shop: Shop) -> N
         )
 
 
+def test_the_documents_example_and_variants_are_what_is_taken(caller: Caller) -> None:
+    document = caller.get("/docs/pixza/openapi.json").json
+    schemas = document["components"]["schemas"]
+    [example] = schemas["Generate"]["examples"]
+    answer, _ = submitted(caller, **example)
+    assert "warnings" not in answer
+    variants = [schemas[each["$ref"].rpartition("/")[2]] for each in schemas["Generate"]["anyOf"]]
+    shown = set()
+    for variant in variants:
+        fields = variant["properties"]
+        needs_picture = "input_image" in variant["required"]
+        body = {"type": fields["type"]["const"], "input_image": URL if needs_picture else None}
+        names = [fields["model"], *fields["model"].get("anyOf", ())]
+        model = next(n.get("const") or n["enum"][0] for n in names if {"const", "enum"} & n.keys())
+        answer, _ = submitted(caller, model=model, **body)
+        shown.add((answer["model"], answer["type"], needs_picture))
+    assert len(shown) == len(variants) == 12
+
+
 def test_the_models_are_the_price_book(shop: Shop) -> None:
     models = shop.app.test_client().get(f"{BASE}/models").json["models"]
     book = {each["id"]: (each["type"], each["credits"]) for each in models}
