@@ -6,15 +6,15 @@ import hashlib
 
 import numpy as np
 
-from farm.errors import EngineFault
 from farm.types import Artifact, OnStep, RunRequest
-from models.base import EngineSetup, faults
+from models.base import faults
 from models.parts import meshes
+from models.parts.plain_engine import PlainEngine
 from models.parts.solids.scene import built, planned
 from models.parts.solids.words import understood
 
 
-class SolidsEngine:
+class SolidsEngine(PlainEngine):
     """A :class:`models.base.Engine` without weights.
 
     It knows some thirty things by their names, and words for colours, materials, numbers, sizes
@@ -22,29 +22,10 @@ class SolidsEngine:
     step is a shape; how many steps the request asks for changes nothing.
     """
 
-    def __init__(self, setup: EngineSetup) -> None:
-        self._setup = setup
-        self._loaded = False
-
-    @property
-    def served_by(self) -> str:
-        """What truly makes the thing."""
-        return self._setup.served_by
-
-    @property
-    def resident_bytes(self) -> int:
-        """Nothing is kept on a device."""
-        return 0
-
-    def load(self, device: str) -> None:
-        """See :meth:`models.base.Engine.load`."""
-        self._loaded = True
-
     def run(self, request: RunRequest, on_step: OnStep) -> list[Artifact]:
         """See :meth:`models.base.Engine.run`. One binary glTF file."""
         params = meshes.MeshParams.read(request)
-        if not self._loaded:
-            raise EngineFault(f"The {self.served_by} engine was asked to run before it was loaded.")
+        self._check_loaded()
         with faults(self.served_by, "running", self._setup.interrupts):
             # Prompt and seed: each of both changes everything that is drawn.
             words = params.prompt.encode("utf-8", "surrogatepass")
@@ -61,7 +42,3 @@ class SolidsEngine:
             scene = built(plans, after_shape)
             on_step(steps, steps)
             return [meshes.artifact(scene, params, request)]
-
-    def unload(self) -> None:
-        """See :meth:`models.base.Engine.unload`."""
-        self._loaded = False

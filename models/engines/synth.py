@@ -6,54 +6,32 @@ import hashlib
 
 import numpy as np
 
-from farm.errors import EngineFault, FieldError, InvalidRequest
+from farm.errors import FieldError, InvalidRequest
 from farm.types import Artifact, OnStep, RunRequest
-from models.base import EngineSetup, faults
+from models.base import faults
 from models.parts import audio
 from models.parts.music.mix import Desk
 from models.parts.music.score import compose
 from models.parts.music.voices import RATE
 from models.parts.music.words import understood
+from models.parts.plain_engine import PlainEngine
 
 
-class SynthEngine:
+class SynthEngine(PlainEngine):
     """A :class:`models.base.Engine` without weights: composes by rule, plays by arithmetic.
 
     It knows words for styles, tempi, keys, moods and instruments, and takes any other word as
     a reason to choose differently. Stereo; a step is a bar.
     """
 
-    def __init__(self, setup: EngineSetup) -> None:
-        self._setup = setup
-        self._loaded = False
-
-    @property
-    def served_by(self) -> str:
-        """What truly makes the music."""
-        return self._setup.served_by
-
-    @property
-    def resident_bytes(self) -> int:
-        """Nothing is kept on a device."""
-        return 0
-
-    def load(self, device: str) -> None:
-        """See :meth:`models.base.Engine.load`."""
-        self._loaded = True
-
     def run(self, request: RunRequest, on_step: OnStep) -> list[Artifact]:
         """See :meth:`models.base.Engine.run`. One WAV file of exactly the duration asked for."""
         if request.operation != audio.OPERATION:
             raise InvalidRequest([FieldError("operation", f"must be {audio.OPERATION}.")])
         params = audio.AudioParams.read(request.params)
-        if not self._loaded:
-            raise EngineFault(f"The {self.served_by} engine was asked to run before it was loaded.")
+        self._check_loaded()
         with faults(self.served_by, "running", self._setup.interrupts):
             return [audio.artifact(_played(params, on_step), RATE, params)]
-
-    def unload(self) -> None:
-        """See :meth:`models.base.Engine.unload`."""
-        self._loaded = False
 
 
 def _played(params: audio.AudioParams, on_step: OnStep) -> audio.Samples:
