@@ -12,7 +12,8 @@ from werkzeug.test import EnvironBuilder
 
 from api.app import create_app, runtime_of
 from api.auth import Access, needs
-from api.errors import STATUS, dialect_of, status_of
+from api.dialect import Dialect
+from api.errors import STATUS, dialect_of, error_answer, status_of
 from api.request import FarmRequest
 from api.runtime import Runtime
 from api.storefronts import DIALECTS
@@ -35,6 +36,32 @@ def test_every_code_has_a_status_in_every_storefront(
     status = status_of(kind.code, next(d for d in DIALECTS if d is dialect))
     assert 400 <= status <= 599
     assert (status < 500) == issubclass(kind, errors.Rejected | errors.Cancelled)
+
+
+def made(kind: type[errors.FarmError]) -> errors.FarmError:
+    """An error of this kind, as somebody would raise it."""
+    field = errors.FieldError("width", "must be from 256 to 2048, got 64.")
+    arguments: dict[type[errors.FarmError], tuple[object, ...]] = {
+        errors.InvalidRequest: ([field],),
+        errors.SegmentationFailed: ([field],),
+        errors.TooLarge: (1024, "image"),
+        errors.UnreadableImage: ("image", "is not a picture."),
+        errors.InsufficientCredits: (30, 15),
+        errors.MethodNotAllowed: ("PUT", ["POST"]),
+        errors.RateLimited: ("Too many calls.", 7),
+    }
+    return kind(*arguments.get(kind, ("Something is not as it should be.",)))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.id)
+def test_every_error_has_the_documented_shape(dialect: Dialect) -> None:
+    for kind in ALL_ERRORS:
+        error = made(kind)
+        status, body = error_answer(error, dialect, "https://farm.example")
+        assert json.loads(json.dumps(body)) == body
+        dialect.problem.model_validate(body, extra="forbid")
+        assert str(error) in json.dumps(body), (kind, body)
+        assert status == status_of(kind.code, dialect)
 
 
 def test_the_table_has_no_code_that_nobody_raises() -> None:
