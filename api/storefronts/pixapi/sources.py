@@ -113,6 +113,9 @@ def fingerprint(fields: Fields, sent: Mapping[str, Sent]) -> dict[str, Any]:
 
 def _list_of(fields: Fields) -> Sequence[Any]:
     """The request's images in their order. Raises InvalidRequest."""
+    for name in LISTED:
+        if name in fields.problems:
+            raise InvalidRequest([FieldError(IMAGE, fields.problems[name])])
     if fields.is_form:
         images: Sequence[Any] = [part for part in fields.lists.get(IMAGE, []) if part != ""]
     else:

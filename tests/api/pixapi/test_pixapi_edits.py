@@ -239,6 +239,8 @@ def test_bad_fields_are_named_and_nothing_is_made(caller: Caller) -> None:
         ((FILE, ("n", "1"), ("n", "1")), "n"),
         ((FILE, ("prompt", b"a", "p.txt")), "prompt"),
         ((("image", picture("GIF"), "a.gif"),), "image"),
+        ((("image", data_url(bytes(200_000))),), "image"),
+        ((("image", "no URL"),), "image"),
     )
     for parts, field in forms:
         error = problem(sent(caller, *TEXTS, *parts), 400, INVALID)
