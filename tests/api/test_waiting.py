@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import select
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from typing import Any, ClassVar
 import pytest
 
 from api.runtime import Runtime
+from api.waiting import handover
 from api.waiting.guests import Connection, Reply, Waiter
 from api.waiting.room import WaitingRoom
 from farm import jobs
@@ -323,6 +326,35 @@ def test_an_event_that_was_lost_is_made_up_for(runtime: Runtime, redis_url: str)
     assert line.answered.result(PATIENCE_S) == Reply(200, b'{"state":"succeeded"}')
     wait_until(lambda: not room.guests, PATIENCE_S, "it does not leave")
     room.close()
+
+
+def test_a_client_that_does_not_read_its_answer_is_hung_up_on(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "READ_WITHIN_S", 0.2)
+    services = runtime.services
+    who = factories.customer(services, plan="scale")
+    claim = factories.claimed(services, factories.submitted(services, who))
+    assert factories.succeed(services, claim)
+    large = Reply.of(200, {"data": "A" * (8 << 20)})
+    waiter = Waiter(
+        [claim.job_id], who.account_id, 60, lambda _: lambda: large, lambda _: Reply.of(500, {})
+    )
+    client, server = socket.socketpair()
+    with contextlib.closing(client), contextlib.closing(server):
+        with pytest.raises(StopIteration):
+            handover.Handover(runtime.room, waiter)({"gunicorn.socket": server}, _no_answer)
+        hung_up = select.poll()
+        hung_up.register(client, 0)
+        wait_until(lambda: hung_up.poll(0), PATIENCE_S, "its answer is kept for ever")
+        client.settimeout(PATIENCE_S)
+        with contextlib.suppress(ConnectionResetError):
+            assert 0 < len(client.recv(len(large.body), socket.MSG_WAITALL)) < len(large.body)
+    assert not runtime.room.guests
+
+
+def _no_answer(*_: Any) -> Any:
+    raise AssertionError("the thread has nothing to say")
 
 
 class Line(Connection):
