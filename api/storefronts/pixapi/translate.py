@@ -16,7 +16,6 @@ from api.storefronts.pixapi.orders import (
     find_offer,
 )
 from api.storefronts.pixapi.problems import job_problem
-from api.words import credits_of, output_url, unix_time
 from farm.cards import ModelCard
 from farm.intake.urls import FetchPolicy
 from farm.offers import Offers
@@ -24,6 +23,7 @@ from farm.storage import UrlSigner
 from farm.submission import Batch
 from farm.types import JobState
 from farm.views import JobView
+from farm.words import credits_of, output_url, unix_time
 
 STATUS = {
     JobState.QUEUED: "submitted",

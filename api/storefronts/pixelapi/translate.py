@@ -7,10 +7,10 @@ from typing import Any
 
 from api.callback import FIELD as WEBHOOK
 from api.callback import Problems, decode_webhook
+from api.queries import whole_number
 from api.storefronts.pixelapi.ids import encode_id
 from api.storefronts.pixelapi.tryon_errors import TryOnRefused
 from api.strangers import not_known
-from api.words import credits_of, iso_time, output_url, receipt
 from farm.accounts import Account
 from farm.errors import (
     FarmError,
@@ -28,10 +28,13 @@ from farm.storage import UrlSigner
 from farm.submission import Submission
 from farm.types import JobRequest, JobState
 from farm.views import JobView
+from farm.words import credits_of, iso_time, output_url, receipt
 
 _BY_MODEL = ("generate", "audio", "video")
 """Operations with a choice of models: the model says what was done."""
 _OLD_CLIENT = "pixelapi-python/0.2."
+_LIMIT, _DAYS = 20, 30
+"""Of the usage, where the query does not say."""
 
 STATUS = {
     JobState.QUEUED: "queued",
@@ -182,11 +185,11 @@ def encode_balance(account: Account) -> dict[str, Any]:
 def decode_usage_query(query: Mapping[str, str]) -> tuple[int, int]:
     """``limit`` (1-100, default 20) and ``days`` (1-365, default 30). Raises InvalidRequest."""
     problems: list[FieldError] = []
-    limit = _whole(query.get("limit"), "limit", 20, 100, problems)
-    days = _whole(query.get("days"), "days", 30, 365, problems)
+    limit = whole_number(query.get("limit"), "limit", 1, 100, problems)
+    days = whole_number(query.get("days"), "days", 1, 365, problems)
     if problems:
         raise InvalidRequest(problems)
-    return limit, days
+    return limit or _LIMIT, days or _DAYS
 
 
 def render_error(error: FarmError, pricing_url: str) -> dict[str, Any]:
@@ -203,17 +206,6 @@ def render_error(error: FarmError, pricing_url: str) -> dict[str, Any]:
     if isinstance(error, InsufficientCredits):
         return {"detail": f"{error} Upgrade at {pricing_url}/#pricing"}
     return {"detail": str(error)}
-
-
-def _whole(text: str | None, name: str, default: int, most: int, problems: list[FieldError]) -> int:
-    if text is None:
-        return default
-    if text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= most:
-        return int(text)
-    problems.append(
-        FieldError(name, f"must be a whole number from 1 to {most}, got {text[:40]!r}.")
-    )
-    return default
 
 
 def _kind(model: str, operation: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from api.storefronts.pixola.ids import batch_id, image_id
-from api.words import iso_time, output_url, receipt
 from farm.accounts import Account
 from farm.cards import ModelCard
 from farm.catalog import Storefront
@@ -18,6 +17,7 @@ from farm.styles import Quality, Shape, Style, StyleBook
 from farm.submission import Batch
 from farm.types import CREDIT_TENTHS, JobState
 from farm.views import JobView
+from farm.words import iso_time, output_url, plain_credits, receipt
 
 PROCESSING, COMPLETE, FAILED, REJECTED = "processing", "complete", "failed", "rejected"
 STATUS = {
@@ -36,12 +36,6 @@ _REASONS = {
     JobState.EXPIRED: "The image was not started in time. Nothing was charged. Send it again.",
 }
 _TITLE_MAX = 60
-
-
-def amount(tenths: int) -> int | float:
-    """Credits: a whole number where they are whole, else with one decimal."""
-    whole, rest = divmod(tenths, CREDIT_TENTHS)
-    return whole if rest == 0 else tenths / CREDIT_TENTHS
 
 
 def batch_status(states: Sequence[JobState]) -> str:
@@ -135,7 +129,7 @@ def encode_image(
 
 def encode_credits(account: Account) -> dict[str, Any]:
     """What can be spent now."""
-    return {"credits": amount(account.available_tenths), "plan": account.plan}
+    return {"credits": plain_credits(account.available_tenths), "plan": account.plan}
 
 
 def encode_model(
@@ -231,7 +225,7 @@ def _more(job: JobView) -> dict[str, Any]:
     held = receipt(job)
     answer: dict[str, Any] = {"attempts": job.attempt}
     answer["receipt"] = {
-        **{name: amount(round(held[name] * CREDIT_TENTHS)) for name in _RECEIPT},
+        **{name: plain_credits(round(held[name] * CREDIT_TENTHS)) for name in _RECEIPT},
         "priceRule": held["price_rule"],
     }
     seed = job.facts.get("seed", job.params.get("seed"))
@@ -253,7 +247,7 @@ _PLACE = {"queue_position": "queuePosition", "eta_seconds": "etaSeconds"}
 
 
 def _charged(job: JobView) -> int | float:
-    return amount(job.price_tenths if job.state is JobState.SUCCEEDED else 0)
+    return plain_credits(job.price_tenths if job.state is JobState.SUCCEEDED else 0)
 
 
 def _prompt(job: JobView) -> str:
@@ -261,7 +255,7 @@ def _prompt(job: JobView) -> str:
 
 
 def _price(shop: Storefront, card: ModelCard, quality: str) -> int | float:
-    return amount(quote(shop, card.id, {}, {"quality": quality}).tenths)
+    return plain_credits(quote(shop, card.id, {}, {"quality": quality}).tenths)
 
 
 def _onwards(numbers: Sequence[int], limit: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from api.callback import FIELD as WEBHOOK
 from api.callback import Problems, decode_webhook
 from api.queries import CURSOR_MAX, whole_number
 from api.strangers import not_known
-from api.words import output_url, plain_credits
 from farm.accounts import Account
 from farm.cards import ModelCard
 from farm.catalog import Storefront
@@ -33,6 +32,7 @@ from farm.submission import Submission
 from farm.types import JobRequest, RemotePicture
 from farm.views import JobView
 from farm.webhooks.pixza import TYPES, generation, outline
+from farm.words import output_url, plain_credits
 
 PICTURE = "input_image"
 PARAMS = ("prompt", "width", "height", "steps", "seed")
