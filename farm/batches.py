@@ -35,8 +35,8 @@ from farm.submission import (
 from farm.submit import is_time_out, look_ahead, store_inputs, submit_values, why_not
 from farm.types import Idempotency, JobRequest, JobState, Picture, Principal
 
-_TRIES = 2
-"""Once more after a dead connection, or after the first request of the same key was written."""
+_TRIES = 3
+"""Again after a dead connection, or after the first request of the same key was written."""
 
 
 class _NothingWritten(Exception):
@@ -115,12 +115,17 @@ def _write(
     idempotency: Idempotency | None,
 ) -> Batch:
     """The transaction, and what must be asked where it wrote nothing."""
+    is_first = True
     for _ in range(_TRIES):
         try:
             with services.db.transaction() as connection:
                 return _write_once(connection, values, requests, idempotency)
         except _NothingWritten:
-            raise services.db.attempt(lambda c: why_not(c, together)) from None
+            # Perhaps only because a request with the same key was written since it was looked
+            # for: then the next look finds it.
+            if idempotency is None or not is_first:
+                raise services.db.attempt(lambda c: why_not(c, together)) from None
+            is_first = False
         except IntegrityError as error:
             if _constraint(error) != "idempotency_keys_pkey":
                 raise
