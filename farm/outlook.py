@@ -317,9 +317,9 @@ _QUEUED = text(
     SELECT line.* FROM unnest(CAST(:queues AS text[])) AS q (queue)
     CROSS JOIN LATERAL (
         SELECT id, queue, priority, model, shape,
-            extract(epoch FROM clock_timestamp() - queued_at) AS waited_s
+            extract(epoch FROM statement_timestamp() - queued_at) AS waited_s
         FROM jobs WHERE state = 'queued' AND jobs.queue = q.queue AND ready
-        ORDER BY queued_at LIMIT :limit
+        ORDER BY queued_at, batch_place LIMIT :limit
     ) AS line
     """
 )

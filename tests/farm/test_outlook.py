@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import text
 
+from farm.batches import submit_batch
 from farm.outlook import Place, Queued, Running, Stream, Worker, load_outlook, outlook
 from farm.services import Services
 from tests import factories
@@ -130,3 +131,10 @@ def test_the_farm_as_it_is_in_the_database(services: Services) -> None:
         )
     places = load_outlook(services.db, ["gpu.sdxl"], SWITCH_S).places
     assert [places[job_id].eta_s for job_id in waiting] == [8.0, 16.0]
+
+
+def test_the_jobs_of_a_batch_are_in_their_order(services: Services) -> None:
+    who = factories.customer(services, extra_credits=100)
+    batch = submit_batch(services, who.principal, [factories.request()] * 4)
+    places = load_outlook(services.db, ["gpu.sdxl"], SWITCH_S).places
+    assert [places[job.job_id].position for job in batch.jobs] == [1, 2, 3, 4]
