@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +12,35 @@ from typing import Any
 
 import pytest
 import requests
+import trimesh
 from PIL import Image
 from skimage import data as photographs
 
 from farm import ledger
 from farm.cli.demo import figures
 from farm.cli.demo.drawing import product_photo
+from farm.embedded import start_redis
 from tests import factories
+from tests.clients.pictures import Pictures, served
 from tests.factories import Customer
 from tests.farm.checks import assert_books_balance, scalar
+from tests.farm.webhooks.receiver import Receiver
+from tests.flows.orders import ORDERS, PLANS, bearer, contents, prices_seen, total
 from tests.flows.whole_farm import WholeFarm, whole_farm
 from tests.models import classifier
+from tests.processes import wait_until
+from tests.services import Databases
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("flows")]
 
 # Whatever it sees, one of the two is likely enough.
 REFUSE_ALL = {"FARM_RESULT_MODERATION_REFUSE": "nsfw=0.0001,normal=0.0001"}
+PLAN_PATHS = {
+    "pixelapi": "/v1/account/balance",
+    "pixola": "/pixola/api/v1/credits",
+    "pixza": "/pixza/api/v1/credits",
+}
+"""Where an account is told its plan; PixAPI has no such path."""
 BAD_PROMPT = "child porn"
 
 
@@ -107,14 +121,45 @@ def png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture
-def farm(tmp_path: Path, postgres_url: str, redis_url: str) -> Iterator[WholeFarm]:
-    folder = tmp_path / "farm"
-    folder.mkdir()
-    with whole_farm(folder, postgres_url, redis_url, redis_url) as found:
-        found.start("control")
-        found.start_api()
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    """Who is told of ends, on a port of this machine."""
+    with Receiver() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pictures]:
+    """Pictures behind URLs of this machine."""
+    with served(tmp_path_factory.mktemp("pictures")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def one_farm(
+    servers_folder: Path, databases: Databases, receiver: Receiver, pictures: Pictures
+) -> Iterator[WholeFarm]:
+    """A farm without workers for all tests here, on a Redis that no other test empties."""
+    folder = servers_folder / "operations"
+    folder.mkdir()
+    trusts = f"{receiver.trust},{pictures.host}"
+    with start_redis(folder / "redis") as redis, databases.fresh() as url:
+        made = whole_farm(folder, url, redis.url, redis.url, FARM_FETCH_ALLOW=trusts)
+        with made as found:
+            found.start("control")
+            found.start("beat")
+            found.start_api()
+            yield found
+
+
+@pytest.fixture
+def farm(one_farm: WholeFarm) -> Iterator[WholeFarm]:
+    """The farm with a new customer, and after it without the workers that the test started."""
+    one_farm.who = factories.customer(one_farm.services, plan="scale")
+    before = list(one_farm.processes)
+    yield one_farm
+    for process in [each for each in one_farm.processes if each not in before]:
+        process.stop()
 
 
 def spent(farm: WholeFarm, who: Customer) -> float:
@@ -150,10 +195,29 @@ def nothing_was_charged(farm: WholeFarm, who: Customer, jobs: dict[str, Any]) ->
     assert_books_balance(farm.services)
 
 
-def test_one_of_each_costs_exactly_the_sum_of_the_prices(farm: WholeFarm) -> None:
+def test_one_of_each_costs_exactly_the_sum_of_the_prices(
+    farm: WholeFarm, pictures: Pictures, receiver: Receiver
+) -> None:
+    """In every storefront, at the same time, by one worker."""
     farm.start_worker()
     who = farm.who
-    jobs = ended(farm, {name: op.submit(farm, who) for name, op in OPERATIONS.items()})
+    shoppers = {
+        shop: factories.customer(farm.services, storefront=shop, plan=plan)
+        for shop, plan in PLANS.items()
+    }
+    secret = f"http://127.0.0.1:{farm.api_port}/v1/account/webhooks/default/secret"
+    answer = requests.get(secret, headers=bearer(shoppers["pixza"]), timeout=60)
+    receiver.secrets["/pixza"] = answer.json()["secret"]
+    hooks = {"3d": {"webhook_url": receiver.url("/pixza")}}
+    asked = {name: op.submit(farm, who) for name, op in OPERATIONS.items()}
+    ordered = {
+        shop: {
+            name: order.submit(farm, shoppers[shop], pictures, **hooks.get(name, {}))
+            for name, order in orders.items()
+        }
+        for shop, orders in ORDERS.items()
+    }
+    jobs = ended(farm, asked)
     for name, job in jobs.items():
         assert job["status"] == "completed", f"{name}: {job}\n{farm.logs()}"
         assert job["credits_used"] == OPERATIONS[name].credits
@@ -161,7 +225,40 @@ def test_one_of_each_costs_exactly_the_sum_of_the_prices(farm: WholeFarm) -> Non
         assert file.startswith(FILES.get(name, b"\x89PNG")), name
     assert sum(operation.credits for operation in OPERATIONS.values()) == TOTAL
     assert spent(farm, who) == TOTAL
+    for shop, orders in ORDERS.items():
+        for name, order in orders.items():
+            done = order.ended(farm, shoppers[shop], ordered[shop][name])
+            files = contents(json.dumps(done))
+            assert len(files) == order.files, (shop, name, done)
+            assert all(file.startswith(order.begins) for file in files), (shop, name)
+            if name == "3d":
+                mesh = trimesh.load(io.BytesIO(files[0]), file_type="glb", force="mesh")
+                assert min(len(mesh.vertices), len(mesh.faces)) > 0
+        assert spent(farm, shoppers[shop]) == total([*orders.values()]), shop
+    wait_until(lambda: receiver.messages, 60, farm.logs)
+    [message] = receiver.messages
+    assert message.verified is not None, message
+    assert (message.verified["id"], message.verified["status"]) == (
+        ordered["pixza"]["3d"],
+        "completed",
+    )
     assert_books_balance(farm.services)
+
+
+def test_an_account_of_each_storefront_sees_its_own_prices_and_plan(farm: WholeFarm) -> None:
+    shops = farm.services.catalog.storefronts
+    seen = {}
+    for shop, plan in {"pixelapi": "scale", **PLANS}.items():
+        who = factories.customer(farm.services, storefront=shop, plan=plan)
+        prices = prices_seen(farm, who)
+        assert prices == {
+            model: price.least_tenths / 10 for model, price in shops[shop].prices.items()
+        }
+        seen[shop] = prices["flux-schnell"]
+        if path := PLAN_PATHS.get(shop):
+            url = f"http://127.0.0.1:{farm.api_port}{path}"
+            assert requests.get(url, headers=bearer(who), timeout=30).json()["plan"] == plan
+    assert seen == {"pixelapi": 3.0, "pixapi": 2.0, "pixola": 1.0, "pixza": 1.0}
 
 
 def test_one_of_each_that_fails_costs_nothing(farm: WholeFarm, tmp_path: Path) -> None:
@@ -185,8 +282,8 @@ def test_one_of_each_with_a_refused_result_is_blocked_and_costs_nothing(
     jobs = ended(farm, {name: op.submit(farm, who) for name, op in pictures.items()})
     assert {name: job["status"] for name, job in jobs.items()} == dict.fromkeys(pictures, "blocked")
     nothing_was_charged(farm, who, jobs)
-    stored = "SELECT count(*) FROM jobs WHERE output_key IS NOT NULL"
-    assert scalar(farm.services, stored) == 0
+    stored = "SELECT count(*) FROM jobs WHERE account_id = :id AND output_key IS NOT NULL"
+    assert scalar(farm.services, stored, id=who.account_id) == 0
 
 
 def test_one_of_each_that_is_refused_costs_nothing(farm: WholeFarm) -> None:
