@@ -85,8 +85,7 @@ def build_runtime(settings: Settings) -> Runtime:
     room_db = Database(settings.need_database(), pool_size=1, timeout_s=ROOM_DB_TIMEOUT_S)
 
     def look(job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, views.JobView]:
-        found = views.get_jobs(room_db, job_ids)
-        return {job_id: outlooks.placed(job) for job_id, job in found.items()}
+        return views.get_jobs(room_db, job_ids)
 
     limiter = limits.build_limiter(settings.limits_url)
     return Runtime(
@@ -104,6 +103,6 @@ def build_runtime(settings: Settings) -> Runtime:
         typical=TypicalSeconds(lambda: views.typical_seconds(services.db)),
         outlooks=outlooks,
         announcer=Announcer(settings.limits_url),
-        room=WaitingRoom(settings.limits_url, look),
+        room=WaitingRoom(settings.limits_url, look, place=outlooks.placed),
         room_db=room_db,
     )

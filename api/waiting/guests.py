@@ -145,6 +145,10 @@ class Guest(abc.ABC):
         return False
 
     @abc.abstractmethod
+    def shows_place(self, *, last: bool) -> bool:
+        """Whether a job that it sees is to have its place in the queue, which is dear to know."""
+
+    @abc.abstractmethod
     def queue_moved(self, job: JobView) -> None:
         """A job's place in its queue may be another one now."""
 
@@ -188,6 +192,10 @@ class Waiter(Guest):
 
     def stay(self) -> None:
         """Nothing: there is no saying anything before the answer."""
+
+    def shows_place(self, *, last: bool) -> bool:
+        """In an answer that comes before the end."""
+        return last
 
     def queue_moved(self, job: JobView) -> None:
         """Nothing: it is told with the answer."""
@@ -275,6 +283,10 @@ class Watcher(Guest):
     def stay(self) -> None:
         """A comment, which clients pass over."""
         self.connection.send(b": still here\n\n")
+
+    def shows_place(self, *, last: bool) -> bool:
+        """All of them."""
+        return True
 
     def queue_moved(self, job: JobView) -> None:
         """Tell a queued job's place, where it has changed."""

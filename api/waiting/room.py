@@ -38,6 +38,9 @@ BATCH = 500
 Look = Callable[[Sequence[uuid.UUID]], Mapping[uuid.UUID, JobView]]
 """Reads the jobs of these ids, those that are there. Raises DatabaseUnavailable."""
 
+PlaceOf = Callable[[JobView], JobView]
+"""The job with its place in the queue, where that is known. Called in the room's thread."""
+
 Enter = Callable[[Guest], Connection]
 """Makes the guest's connection, in the room's thread; :meth:`WaitingRoom.leave` when it breaks."""
 
@@ -54,14 +57,23 @@ class WaitingRoom:
         look: reads jobs, many at a time. It is called in the room's own thread, which saves
             the end of a job two changes of thread on its way to the client; it must give up
             within a few seconds.
+        place: gives a job its place in the queue, for guests that show it.
         stay_every_s: how often everybody is told that the connection lives, and looked after:
             an event may have been lost.
     """
 
-    def __init__(self, url: str, look: Look, *, stay_every_s: float = STAY_EVERY_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        look: Look,
+        *,
+        place: PlaceOf = lambda job: job,
+        stay_every_s: float = STAY_EVERY_S,
+    ) -> None:
         self._url = url
         self._stay_every_s = stay_every_s
         self._look = look
+        self._place = place
         self._starting = threading.Lock()
         # Starts its threads when they are first needed, so that a process may fork before.
         self._kitchen = ThreadPoolExecutor(PREPARED_AT_ONCE, thread_name_prefix="answers")
@@ -243,6 +255,8 @@ class WaitingRoom:
 
     def _show(self, guest: Guest, job: JobView) -> None:
         last = guest in self._last
+        if guest.shows_place(last=last):
+            job = self._place(job)
         if self._told(guest, lambda g: g.see(job, last=last)):
             if guest.later is None:
                 self.leave(guest)
