@@ -19,14 +19,13 @@ from skimage import data as photographs
 from farm import ledger
 from farm.cli.demo import figures
 from farm.cli.demo.drawing import product_photo
-from farm.embedded import start_redis
 from tests import factories
 from tests.clients.pictures import Pictures, served
 from tests.factories import Customer
 from tests.farm.checks import assert_books_balance, scalar
 from tests.farm.webhooks.receiver import Receiver
 from tests.flows.orders import ORDERS, PLANS, bearer, contents, prices_seen, total
-from tests.flows.whole_farm import WholeFarm, whole_farm
+from tests.flows.whole_farm import WholeFarm, lasting_farm, visited
 from tests.models import classifier
 from tests.processes import wait_until
 from tests.services import Databases
@@ -139,27 +138,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pictures]:
 def one_farm(
     servers_folder: Path, databases: Databases, receiver: Receiver, pictures: Pictures
 ) -> Iterator[WholeFarm]:
-    """A farm without workers for all tests here, on a Redis that no other test empties."""
-    folder = servers_folder / "operations"
-    folder.mkdir()
+    """One farm for all tests here, which start its workers."""
     trusts = f"{receiver.trust},{pictures.host}"
-    with start_redis(folder / "redis") as redis, databases.fresh() as url:
-        made = whole_farm(folder, url, redis.url, redis.url, FARM_FETCH_ALLOW=trusts)
-        with made as found:
-            found.start("control")
-            found.start("beat")
-            found.start_api()
-            yield found
+    with lasting_farm(servers_folder / "operations", databases, FARM_FETCH_ALLOW=trusts) as found:
+        yield found
 
 
 @pytest.fixture
 def farm(one_farm: WholeFarm) -> Iterator[WholeFarm]:
     """The farm with a new customer, and after it without the workers that the test started."""
-    one_farm.who = factories.customer(one_farm.services, plan="scale")
-    before = list(one_farm.processes)
-    yield one_farm
-    for process in [each for each in one_farm.processes if each not in before]:
-        process.stop()
+    with visited(one_farm):
+        yield one_farm
 
 
 def spent(farm: WholeFarm, who: Customer) -> float:

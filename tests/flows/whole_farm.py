@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from farm.config import Settings
+from farm.embedded import start_redis
 from farm.services import Services, build_services
 from tests import factories
 from tests.farm.checks import scalar
 from tests.processes import Process, free_port, running, wait_until
+from tests.services import Databases
 
 FLOWER_AUTH = "operator:a-password"
 SDXL = {"model": "sdxl", "width": 512, "height": 512, "steps": 20}
@@ -200,3 +202,35 @@ def whole_farm(
         farm = WholeFarm(folder, env, services, who, stack, api_port, flower_port)
         yield farm
         farm.end()
+
+
+@contextlib.contextmanager
+def lasting_farm(folder: Path, databases: Databases, **env: str) -> Iterator[WholeFarm]:
+    """A farm for the tests of a module: control worker, beat and API run, workers do not.
+
+    Its Redis is its own, because each test's is emptied.
+
+    Args:
+        folder: made here; its path must be short, and open to the user of the servers.
+    """
+    folder.mkdir()
+    with (
+        start_redis(folder / "redis") as redis,
+        databases.fresh() as url,
+        whole_farm(folder, url, redis.url, redis.url, **env) as farm,
+    ):
+        farm.start("control")
+        farm.start("beat")
+        farm.start_api()
+        yield farm
+
+
+@contextlib.contextmanager
+def visited(farm: WholeFarm) -> Iterator[WholeFarm]:
+    """That farm for one test: with a customer of its own, and without its processes afterwards."""
+    farm.who = factories.customer(farm.services, plan="scale")
+    before = list(farm.processes)
+    yield farm
+    for process in [each for each in farm.processes if each not in before]:
+        process.stop()
+        farm.processes.remove(process)
