@@ -27,6 +27,9 @@ PREPARED_AT_ONCE = 2
 """Answers that hold whole files are large, and made so many at a time."""
 STAY_EVERY_S = 10.0
 """A connection that says nothing for longer is closed by proxies."""
+STAYS_A_LOOK = 3
+"""How many times that is before the jobs of those who wait for an end alone are looked at, in case
+one was not heard: that seldom happens, and to look is what waiting costs most."""
 PLACES_EVERY_S = 5.0
 _LOOK_AGAIN_S = 1.0
 """How often a job is looked at while its events are not heard, or could not be read."""
@@ -58,8 +61,8 @@ class WaitingRoom:
             the end of a job two changes of thread on its way to the client; it must give up
             within a few seconds.
         place: gives a job its place in the queue, for guests that show it.
-        stay_every_s: how often everybody is told that the connection lives, and looked after:
-            an event may have been lost.
+        stay_every_s: how often everybody is told that the connection lives. Then, or a few times
+            later, their jobs are looked at: an event may have been lost.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class WaitingRoom:
         self._preparing: dict[Guest, Future[Reply]] = {}
         self._asked: set[uuid.UUID] = set()
         self._looking: asyncio.Handle | None = None
+        self._stays = 0
 
     @property
     def guests(self) -> int:
@@ -330,8 +334,11 @@ class WaitingRoom:
     def _stay(self) -> None:
         for guest in list(self._timers):
             self._told(guest, lambda g: g.stay())
-        # Events may be lost on the way, and one may have been the last.
-        self._ask_all()
+        self._stays += 1
+        for job_id, guests in self._guests.items():
+            # Events may be lost on the way, and one may have been the last.
+            if self._stays % STAYS_A_LOOK == 0 or any(guest.wants_steps for guest in guests):
+                self._ask(job_id)
         asyncio.get_running_loop().call_later(self._stay_every_s, self._stay)
 
     def _see_everybody_off(self) -> None:
