@@ -20,10 +20,13 @@ from tests.processes import Process, free_port, running, wait_until
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.M | re.S)
+[OPENAI] = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
 GENERATE = "curl -s http://127.0.0.1:8000/v1/image/generate"
 EDIT = "curl -s http://127.0.0.1:8000/v1/image/remove-background"
 WAIT = 'curl -s "http://127.0.0.1:8000/v1/jobs/<generation_id>?wait=30"'
+ACCOUNT = "farm accounts create"
 WATCH = "curl -sN http://127.0.0.1:8000/v1/jobs/<generation_id>/events"
 READY_S = 120.0
 
@@ -55,6 +58,7 @@ def test_every_block_has_a_test_here() -> None:
         EDIT,
         WAIT,
         WATCH,
+        ACCOUNT,
         "export DATABASE_URL",
         "farm api",
     )
@@ -144,6 +148,28 @@ def test_make_up_and_the_curl_lines(tmp_path: Path) -> None:
         assert json.loads(curl(WAIT, submitted[0]["generation_id"]))["status"] in STATUSES
         assert "event: end\n" in curl(WATCH, submitted[1]["generation_id"])
         assert answers(f"http://127.0.0.1:{port}/docs")
+        assert openai_images(port, tmp_path / "data") == 3
+
+
+def openai_images(port: int, data: Path) -> int:
+    """How many pictures the lines for the ``openai`` client get, from a farm of that folder."""
+    made = subprocess.run(
+        [BIN / "farm", *shlex.split(block(ACCOUNT), comments=True)[1:], "--data", data],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    key = re.search(r"sk_\w+", made.stdout)
+    assert key, made.stdout
+    code = OPENAI.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("sk_…", key.group())
+    *setting_up, call = code.strip().splitlines()
+    code = "\n".join([*setting_up, f"print(len({call}.data))"])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=150, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from farm.catalog import built_in_catalog
 from farm.config import Settings
 from farm.errors import InvalidRequest
 from farm.intake.urls import FetchPolicy
+from farm.offers import Offers
 from tests import factories
 from tests.api.caller import Caller
 
@@ -36,7 +37,7 @@ FIELDS = [
     "num_frames",
 ]
 DOCUMENTED = {
-    operation: wire.generate_request(built_in_catalog(), "pixelapi", operation)
+    operation: wire.generate_request(Offers(built_in_catalog()), "pixelapi", operation)
     for operation in ("generate", "audio", "video")
 }
 scalars = (
@@ -132,7 +133,7 @@ def test_the_documented_schema_accepts_what_is_accepted(asked: tuple[str, dict[s
     catalog = built_in_catalog()
     documented = DOCUMENTED[operation]
     try:
-        translate.decode_generate(body, catalog, "pixelapi", FetchPolicy(), operation)
+        translate.decode_generate(body, Offers(catalog), "pixelapi", FetchPolicy(), operation)
         accepted = True
     except InvalidRequest:
         accepted = False
