@@ -203,10 +203,10 @@ def test_refused_words_are_answered_at_once(caller: Caller) -> None:
         ({"type": "image", "model": "flux-dev"}, "flux-dev", "flux-dev", "generate", 2),
         ({"type": "image", "model": "flux-pro"}, "flux-pro", "flux-dev", "generate", 4),
         ({"type": "image", "model": "seedream"}, "seedream", "flux-dev", "generate", 3),
-        ({"type": "image", "input_image": URL}, "flux-kontext", "flux-kontext", "edit", 4),
+        ({"type": "image", "input_image": URL}, "flux-schnell", "flux-schnell", "edit", 1),
         (
-            {"type": "image", "input_image": URL, "model": "flux-schnell"},
-            *("flux-schnell", "flux-schnell", "edit", 1),
+            {"type": "image", "input_image": URL, "model": "flux-kontext"},
+            *("flux-kontext", "flux-kontext", "edit", 4),
         ),
         ({"type": "video"}, "wan2.1", "wan2.1", "video", 20),
         ({"type": "video", "input_image": URL}, "wan-i2v", "wan-i2v", "image-to-video", 20),
