@@ -12,7 +12,7 @@ from flask import Flask, Response
 
 from api import limits
 from api.app import create_app, runtime_of
-from api.daycounts import DAY_S, DayCounts
+from api.daycounts import AHEAD_MAX, DAY_S, DayCounts
 from api.rates import Leases, Rate
 from api.request import FarmRequest, current_request
 from api.runtime import Runtime
@@ -324,6 +324,21 @@ def test_concurrent_calls_of_a_day_pass_exactly_as_often_as_the_limit(redis_url:
     for each in counted:
         each.close()
     assert sum(passed) == 30
+
+
+def test_calls_of_a_day_are_counted_a_few_ahead_and_the_last_ones_by_one(redis_url: str) -> None:
+    counted = [Counted(redis_url), Counted(redis_url)]
+    one, other = (DayCounts(each.limiter, Day(MIDNIGHT)) for each in counted)
+    take_back = other.take("a", 1000)
+    assert take_back is not None
+    take_back()
+    passed = sum(one.take("a", 1000) is not None for _ in range(1001))
+    assert 1000 - AHEAD_MAX <= passed < 1000
+    # What one process did not get, the other has; and then it is over for both.
+    assert sum(other.take("a", 1000) is not None for _ in range(20)) == 1000 - passed
+    assert one.take("a", 1000) is None
+    for each in counted:
+        each.close()
 
 
 def test_a_day_goes_on_while_redis_is_away(settings: Settings, own_redis: Server) -> None:
