@@ -70,7 +70,7 @@ class EngineContract:
     @classmethod
     def request(cls, **changes: Any) -> RunRequest:
         """A job of the smallest size; a change to None takes the parameter out."""
-        params: dict[str, Any] = {"prompt": "a red fox in the snow", "width": 512, "height": 512}
+        params: dict[str, Any] = {"prompt": "a red fox in the snow", "width": 256, "height": 256}
         params |= {"steps": cls.steps, "seed": 7, "guidance_scale": 5.0} | changes
         params = {name: value for name, value in params.items() if value is not None}
         return RunRequest(uuid.uuid4(), 1, cls.model_id, "generate", params)
@@ -80,7 +80,7 @@ class EngineContract:
         [artifact] = engine.run(cls.request(**changes), ignore)
         return pixels(artifact)
 
-    @pytest.mark.parametrize(("width", "height"), [(512, 512), (513, 700), (1021, 519)])
+    @pytest.mark.parametrize(("width", "height"), [(256, 256), (257, 350), (1021, 519)])
     def test_the_size_is_exact(self, engine: Engine, width: int, height: int) -> None:
         [artifact] = engine.run(self.request(width=width, height=height), ignore)
         assert pixels(artifact).shape == (height, width, 3)
@@ -147,7 +147,7 @@ class EngineContract:
 
         with pytest.raises(OutOfMemory, match=engine.served_by):
             engine.run(self.request(), exhaust)
-        assert self.picture(engine).shape == (512, 512, 3)
+        assert self.picture(engine).shape == (256, 256, 3)
 
     def test_what_breaks_inside_is_an_engine_fault_with_its_cause(self, engine: Engine) -> None:
         def slip(step: int, steps: int) -> None:
@@ -162,7 +162,7 @@ class EngineContract:
         [artifact] = engine.run(request, ignore)
         kind = (artifact.media_type, artifact.folder, artifact.extension)
         assert kind == ("image/png", "images", "png")
-        expected = {"seed": 7, "steps": self.steps, "width": 512, "height": 512}
+        expected = {"seed": 7, "steps": self.steps, "width": 256, "height": 256}
         assert artifact.facts == expected
         with Image.open(io.BytesIO(artifact.data)) as image:
             image.verify()
