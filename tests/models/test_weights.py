@@ -228,7 +228,7 @@ def test_the_hubs_cache_is_used_offline_with_the_replaced_vae(
         made.load("cpu")
     cached(tmp_path / "hub", "someone/vae", tiny / "vae")
     made.load("cpu")
-    assert pixels(made.run(Small.request(), ignore)[0]).shape == (512, 512, 3)
+    assert pixels(made.run(Small.request(), ignore)[0]).shape == (256, 256, 3)
     made.unload()
 
 
