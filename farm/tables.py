@@ -56,6 +56,9 @@ accounts = Table(
     Column("next_plan", Text),
     # The number of its newest job; see jobs.seq.
     Column("jobs_made", BigInteger, nullable=False, server_default="0"),
+    # Its open holds, and by queue the turn of its last job there; see jobs.turn.
+    Column("live", Integer, nullable=False, server_default="0"),
+    Column("turns", JSONB, nullable=False, server_default="{}"),
 )
 
 api_keys = Table(
@@ -90,6 +93,8 @@ jobs = Table(
     Column("about", JSONB, nullable=False, server_default="{}"),
     Column("queue", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
+    # Within a queue and a priority the lowest is next.
+    Column("turn", BigInteger, nullable=False, server_default="0"),
     Column("params", JSONB, nullable=False),
     Column("warnings", JSONB, nullable=False, server_default="[]"),
     Column("price", BigInteger, nullable=False),
@@ -292,6 +297,16 @@ leases = Table(
     Column("name", Text, primary_key=True),
     Column("holder", UUID, nullable=False),
     _time("until", nullable=False),
+)
+
+# Of each queue: the last message sent down to see whether somebody takes it, and who did.
+canaries = Table(
+    "canaries",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    _time("sent_at"),
+    _time("answered_at"),
+    Column("answered_by", Text),
 )
 
 # What operators want to know about the last audit, and Prometheus scrapes.
