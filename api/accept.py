@@ -13,6 +13,7 @@ from api.replies import json_reply
 from api.request import FarmRequest
 from api.runtime import Runtime
 from farm.batches import submit_batch
+from farm.crash_points import ANSWER, reach
 from farm.submission import Batch, Submission
 from farm.submit import submit
 from farm.types import JobRequest, JobState
@@ -36,6 +37,7 @@ def accept(
     )
     if submission.state is JobState.QUEUED and not submission.replayed:
         runtime.dispatcher.ring(submission.ring)
+    reach(ANSWER)
     return submission
 
 
@@ -50,6 +52,7 @@ def accept_batch(
     )
     for ring in batch.rings:
         runtime.dispatcher.ring(ring)
+    reach(ANSWER)
     return batch
 
 

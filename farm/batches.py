@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from farm import inputs
 from farm import submit_sql as sql
+from farm.crash_points import Effect, around
 from farm.errors import (
     DatabaseUnavailable,
     IdempotencyInFlight,
@@ -118,7 +119,7 @@ def _write(
     is_first = True
     for _ in range(_TRIES):
         try:
-            with services.db.transaction() as connection:
+            with around(Effect.BATCH), services.db.transaction() as connection:
                 return _write_once(connection, values, requests, idempotency)
         except _NothingWritten:
             # Perhaps only because a request with the same key was written since it was looked

@@ -25,6 +25,7 @@ from kombu.connection import Connection
 from kombu.messaging import Producer
 
 from farm.broker import celery_priority, connect, is_redis, mapped_failures, redis_py_url
+from farm.crash_points import Effect, around
 from farm.errors import BrokerUnavailable
 from farm.messages import Ring
 
@@ -101,7 +102,8 @@ class Dispatcher:
         with self._direct:
             if self._direct_line is None:
                 self._direct_line = open_line(self._celery)
-            self._direct_line.send(rings)
+            with around(Effect.DISPATCH):
+                self._direct_line.send(rings)
         self._sent += len(rings)
 
     def stop(self, timeout_s: float = 2.0) -> None:
@@ -142,7 +144,8 @@ class Dispatcher:
     def _deliver(self, line: _Line, batch: list[Ring]) -> None:
         for pause_s in (*PAUSES_S, None):
             try:
-                line.send(batch)
+                with around(Effect.DISPATCH):
+                    line.send(batch)
             except BrokerUnavailable as error:
                 if pause_s is None or self._stopping.is_set():
                     self._failed += len(batch)

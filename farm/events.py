@@ -21,6 +21,7 @@ from typing import Any, Self
 import redis
 
 from farm.broker import redis_py_url
+from farm.crash_points import Effect, around
 from farm.types import JobState
 
 CANCELLED_CHANNEL = "farm:cancelled"
@@ -153,8 +154,9 @@ class Announcer:
                 socket_connect_timeout=_TIMEOUT_S,
             )
         try:
-            for channel, message in messages:
-                self._client.publish(channel, message)
+            with around(Effect.ANNOUNCE):
+                for channel, message in messages:
+                    self._client.publish(channel, message)
         except redis.RedisError as error:
             self._silent_until = self._clock() + _PAUSE_S
             _log.warning("events are not told for %g s: %s", _PAUSE_S, error)

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from farm import ledger
+from farm.crash_points import Effect, around
 from farm.db import Database
 from farm.errors import NotFound, StorageUnavailable
 from farm.messages import Ring
@@ -47,7 +48,8 @@ class PendingFetch:
 
 def store(storage: Storage, job_id: uuid.UUID, picture: Picture) -> StoredOutput:
     """Make an input durable. Raises StorageUnavailable."""
-    return storage.put(job_id, ATTEMPT, Artifact(picture.data, "image/tiff", "inputs", "tiff"))
+    with around(Effect.INPUT):
+        return storage.put(job_id, ATTEMPT, Artifact(picture.data, "image/tiff", "inputs", "tiff"))
 
 
 def row(name: str, source: Picture | RemotePicture, stored: StoredOutput | None) -> dict[str, Any]:
@@ -89,7 +91,8 @@ def begin_fetch(db: Database, job_id: uuid.UUID) -> PendingFetch | None:
         cut_out = frozenset(row.name for row in rows if row.cut_out)
         return PendingFetch(job_id, found.model, urls, stored, cut_out)
 
-    return db.attempt(work)
+    with around(Effect.FETCH_BEGIN):
+        return db.attempt(work)
 
 
 def finish_fetch(
@@ -106,14 +109,16 @@ def finish_fetch(
     rows = [row(name, picture, stored) for name, (picture, stored) in fetched.items()]
 
     values = {"id": job_id, "inputs": json.dumps(rows)}
-    found = db.attempt(lambda c: c.execute(_READY, values).one_or_none())
+    with around(Effect.FETCH_FINISH):
+        found = db.attempt(lambda c: c.execute(_READY, values).one_or_none())
     return Ring(found.id, found.queue, found.priority) if found else None
 
 
 def refuse(db: Database, job_id: uuid.UUID, code: str, message: str) -> bool:
     """End a job whose inputs cannot be had; its hold goes back. False: it had ended before."""
     values = {"id": job_id, "code": code, "message": message}
-    return db.attempt(lambda c: c.execute(_REFUSE, values).scalar() is not None)
+    with around(Effect.FETCH_REFUSE):
+        return db.attempt(lambda c: c.execute(_REFUSE, values).scalar() is not None)
 
 
 def run_request(storage: Storage, claim: Claim) -> RunRequest:
@@ -146,8 +151,9 @@ def delete_spent(db: Database, storage: Storage, limit: int = 500) -> int:
         rows = connection.execute(_SPENT, {"limit": limit}).all()
     for row in rows:
         if row.key is not None:
-            storage.delete(row.key)
-        with db.statement() as connection:
+            with around(Effect.INPUT_DELETE):
+                storage.delete(row.key)
+        with around(Effect.INPUT_MARK), db.statement() as connection:
             connection.execute(_DELETED, {"id": row.job_id, "name": row.name})
     return len(rows)
 

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from farm import inputs
 from farm import submit_sql as sql
+from farm.crash_points import Effect, around
 from farm.db import Database
 from farm.errors import (
     DatabaseUnavailable,
@@ -180,7 +181,8 @@ def _submit_carefully(
         raise why_not(connection, values)
 
     try:
-        return db.attempt(work)
+        with around(Effect.SUBMIT):
+            return db.attempt(work)
     except DatabaseUnavailable as error:
         if idempotency and is_time_out(error):
             raise IdempotencyInFlight(
@@ -193,7 +195,8 @@ def _submit_carefully(
 def _submit_quickly(db: Database, values: dict[str, Any]) -> datetime | None:
     """The usual case; the job's creation time, or None where a closer look is needed."""
     try:
-        row = db.row(sql.SUBMIT_PREPARED, {k: _driver_value(v) for k, v in values.items()})
+        with around(Effect.SUBMIT):
+            row = db.row(sql.SUBMIT_PREPARED, {k: _driver_value(v) for k, v in values.items()})
     except psycopg2.IntegrityError:
         # Committed by a first try whose answer was lost.
         return None
@@ -264,7 +267,7 @@ def _submit_blocked(
     """Write the job and end it as blocked in the same transaction; its hold goes straight back."""
     values = values | idempotency_values(idempotency)
     statement = sql.SUBMIT[idempotency is not None, False]
-    with db.transaction() as connection:
+    with around(Effect.REFUSAL), db.transaction() as connection:
         if idempotency:
             earlier = _earlier(connection, statement, values, idempotency)
             if earlier is not None:
@@ -292,5 +295,5 @@ def is_repeated(db: Database, principal: Principal, idempotency: Idempotency) ->
 
 def forget_old_keys(db: Database, limit: int = 1000) -> int:
     """Drop idempotency keys older than a day; returns how many."""
-    with db.statement() as connection:
+    with around(Effect.KEY_FORGET), db.statement() as connection:
         return connection.execute(sql.FORGET_OLD, {"limit": limit}).rowcount

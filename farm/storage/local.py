@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from farm.crash_points import FILE_RENAME, reach
 from farm.errors import NotFound, StorageUnavailable
 from farm.types import Artifact, StoredOutput
 
@@ -160,6 +161,7 @@ def _write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        reach(FILE_RENAME)
         draft.rename(path)
     except OSError:
         # A full disk is not helped by half a picture.
