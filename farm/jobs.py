@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import text
 
+from farm.crash_points import Effect, around
 from farm.db import Database
 from farm.messages import INTAKE_QUEUE, Ring, intake_ring
 from farm.types import Claim, JobState
@@ -60,7 +61,7 @@ def claim(
     Raises:
         DatabaseUnavailable: nothing was claimed, or the claim will run out by itself.
     """
-    with db.statement() as connection:
+    with around(Effect.CLAIM), db.statement() as connection:
         row = connection.execute(
             _CLAIM,
             {
@@ -91,7 +92,7 @@ def heartbeat(
     db: Database, job_id: uuid.UUID, attempt: int, lease_s: float, step: int, steps: int
 ) -> bool:
     """Renew a lease and report progress. False: the job is no longer this attempt's, stop."""
-    with db.statement() as connection:
+    with around(Effect.RENEW_LEASE), db.statement() as connection:
         row = connection.execute(
             _HEARTBEAT,
             {"id": job_id, "attempt": attempt, "lease_s": lease_s, "step": step, "steps": steps},
@@ -104,14 +105,14 @@ def hand_back(db: Database, job_id: uuid.UUID, attempt: int) -> bool:
 
     It becomes due for a ring at once. False when the job is no longer this attempt's.
     """
-    with db.statement() as connection:
+    with around(Effect.HAND_BACK), db.statement() as connection:
         row = connection.execute(_HAND_BACK, {"id": job_id, "attempt": attempt}).one_or_none()
     return row is not None
 
 
 def leave_to_sweeper(db: Database, job_id: uuid.UUID) -> None:
     """Make a queued job due for the next sweep: its message was taken and cannot be served."""
-    with db.statement() as connection:
+    with around(Effect.LEAVE), db.statement() as connection:
         connection.execute(_UNRUNG, {"id": job_id})
 
 
@@ -120,7 +121,7 @@ def due_for_ring(db: Database, after_s: float, limit: int = 500) -> list[Ring]:
 
     Safe when two callers run: each row goes to one of them.
     """
-    with db.statement() as connection:
+    with around(Effect.SWEEP), db.statement() as connection:
         rows = connection.execute(_DUE, {"after_s": after_s, "limit": limit}).all()
     return [
         Ring(row.id, row.queue, row.priority) if row.ready else intake_ring(row.id, row.priority)

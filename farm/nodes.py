@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from farm.crash_points import Effect, around
 from farm.db import Database
 
 LIVE_WITHIN_S = 60.0
@@ -98,12 +99,14 @@ def report(db: Database, node: Report) -> None:
         "models": json.dumps({name: asdict(held) for name, held in node.models.items()}),
         "versions": json.dumps(dict(node.versions)),
     }
-    db.attempt(lambda connection: connection.execute(_REPORT, values))
+    with around(Effect.NODE_REPORT):
+        db.attempt(lambda connection: connection.execute(_REPORT, values))
 
 
 def remove(db: Database, name: str) -> None:
     """Forget a node that ends in an orderly way. Raises DatabaseUnavailable."""
-    db.attempt(lambda connection: connection.execute(_REMOVE, {"name": name}))
+    with around(Effect.NODE_REMOVE):
+        db.attempt(lambda connection: connection.execute(_REMOVE, {"name": name}))
 
 
 def known_nodes(db: Database) -> list[Node]:
@@ -118,9 +121,10 @@ def live_nodes(db: Database, within_s: float = LIVE_WITHIN_S) -> list[Node]:
 
 def forget_silent(db: Database, older_than_s: float = FORGET_AFTER_S) -> int:
     """Forget the nodes that were silent for longer; how many. Raises DatabaseUnavailable."""
-    return db.attempt(
-        lambda connection: connection.execute(_FORGET, {"seconds": older_than_s}).rowcount
-    )
+    with around(Effect.NODE_FORGET):
+        return db.attempt(
+            lambda connection: connection.execute(_FORGET, {"seconds": older_than_s}).rowcount
+        )
 
 
 def _nodes(db: Database, within_s: float) -> list[Node]:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, text
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from farm import ledger
+from farm.crash_points import Effect, around
 from farm.db import Database
 from farm.errors import DatabaseUnavailable, NotFound, OutOfMemory
 from farm.jobs import DEATHS_MAX
@@ -73,7 +74,8 @@ def succeed(
         # before and its answer lost: the job's own row tells which.
         return connection.execute(_SETTLED_BY, values).scalar() is not None
 
-    return _patiently(lambda: db.attempt(work), patience_s)
+    with around(Effect.SETTLE):
+        return _patiently(lambda: db.attempt(work), patience_s)
 
 
 def fail(
@@ -111,7 +113,8 @@ def fail(
             return JobState.FAILED
         return None
 
-    return _patiently(lambda: db.attempt(work), patience_s)
+    with around(Effect.FAIL):
+        return _patiently(lambda: db.attempt(work), patience_s)
 
 
 def block(
@@ -123,9 +126,10 @@ def block(
         DatabaseUnavailable: it stayed away for ``patience_s``; the lease will run out.
     """
     values = {"id": claim.job_id, "attempt": claim.attempt, "code": code, "message": message}
-    return _patiently(
-        lambda: db.attempt(lambda c: c.execute(_BLOCK, values).scalar() is not None), patience_s
-    )
+    with around(Effect.BLOCK):
+        return _patiently(
+            lambda: db.attempt(lambda c: c.execute(_BLOCK, values).scalar() is not None), patience_s
+        )
 
 
 def cancel(db: Database, account_id: uuid.UUID | None, job_id: uuid.UUID) -> JobState:
@@ -147,13 +151,15 @@ def cancel(db: Database, account_id: uuid.UUID | None, job_id: uuid.UUID) -> Job
             raise NotFound("No such job.")
         return JobState(state)
 
-    return db.attempt(work)
+    with around(Effect.CANCEL):
+        return db.attempt(work)
 
 
 def freed(db: Database, claim: Claim) -> bool:
     """Note when the worker of a cancelled job had stopped. False: it was not cancelled."""
     values = {"id": claim.job_id, "attempt": claim.attempt}
-    return db.attempt(lambda c: c.execute(_FREED, values).scalar() is not None)
+    with around(Effect.FREED):
+        return db.attempt(lambda c: c.execute(_FREED, values).scalar() is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +176,7 @@ def reap(db: Database, attempts_max: int, limit: int = 100) -> Reaped:
     Safe when two run: each job goes to one of them.
     """
     rings, ended = [], []
-    with db.transaction() as connection:
+    with around(Effect.REAP), db.transaction() as connection:
         rows = connection.execute(_LAPSED, {"limit": limit}).all()
         for row in rows:
             tries = row.attempt - row.handed_back
@@ -191,7 +197,7 @@ def reap(db: Database, attempts_max: int, limit: int = 100) -> Reaped:
 def expire_queued(db: Database, start_within_s: float, limit: int = 100) -> list[uuid.UUID]:
     """End jobs that waited too long to start; their holds go back. Returns which."""
     expired = []
-    with db.transaction() as connection:
+    with around(Effect.EXPIRE), db.transaction() as connection:
         values = {"start_within_s": start_within_s, "limit": limit}
         for job_id in connection.execute(_OVERDUE, values).scalars().all():
             connection.execute(_EXPIRE, {"id": job_id, "message": _TOO_LATE})

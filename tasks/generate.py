@@ -8,6 +8,7 @@ import time
 import uuid
 
 from farm import inputs, jobs, settle
+from farm.crash_points import Effect, around
 from farm.errors import Cancelled, ContentRefused, DatabaseUnavailable
 from farm.messages import Ring
 from farm.types import Claim, JobState
@@ -70,7 +71,8 @@ def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
         if settle.block(child.services.db, claim, "result_refused", _REFUSAL):
             child.tell(claim, JobState.BLOCKED)
         return
-    output = child.services.storage.put(claim.job_id, claim.attempt, artifact)
+    with around(Effect.OUTPUT):
+        output = child.services.storage.put(claim.job_id, claim.attempt, artifact)
     settled = settle.succeed(
         child.services.db,
         claim,

@@ -12,6 +12,7 @@ from typing import Self
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from farm import jobs, settle
+from farm.crash_points import RUN_MID, reach
 from farm.errors import Cancelled, DatabaseUnavailable
 from farm.events import JobEvent
 from farm.messages import Ring
@@ -77,6 +78,7 @@ class Heartbeat:
         """Note progress. Raises Cancelled when the job is no longer ours."""
         self._progress = (step, steps)
         self._wake.set()
+        reach(RUN_MID)
         self.check()
 
     def check(self) -> None:
