@@ -18,6 +18,7 @@ from sqlalchemy import Connection, text
 
 from farm.catalog import Catalog
 from farm.config import Settings
+from farm.crash_points import Effect, around
 from farm.db import mapped_failures
 from farm.errors import NotFound
 from farm.services import Services
@@ -299,7 +300,7 @@ def _keep(services: Services, seconds: float, findings: list[Finding]) -> None:
         for f in findings
         if not f.holds
     ]
-    with services.db.statement() as connection:
+    with around(Effect.AUDIT), services.db.statement() as connection:
         connection.execute(
             text("INSERT INTO audits (seconds, broken) VALUES (:seconds, CAST(:broken AS jsonb))"),
             {"seconds": seconds, "broken": json.dumps(broken)},

@@ -7,6 +7,7 @@ import uuid
 
 from sqlalchemy import text
 
+from farm.crash_points import Effect, around
 from farm.db import Database
 from farm.storage import Storage
 
@@ -25,8 +26,9 @@ def delete_expired_outputs(db: Database, storage: Storage, limit: int = 500) -> 
     with db.statement() as connection:
         rows = connection.execute(_EXPIRED, {"limit": limit}).all()
     for row in rows:
-        storage.delete(row.output_key)
-        with db.statement() as connection:
+        with around(Effect.OUTPUT_DELETE):
+            storage.delete(row.output_key)
+        with around(Effect.OUTPUT_MARK), db.statement() as connection:
             connection.execute(_DELETED, {"id": row.id})
     return len(rows)
 
@@ -47,7 +49,8 @@ def sweep_orphans(
         for job_id, attempt in _orphans(db, batch):
             if swept == limit:
                 return swept
-            storage.delete_attempt(job_id, attempt)
+            with around(Effect.ORPHAN_DELETE):
+                storage.delete_attempt(job_id, attempt)
             swept += 1
     return swept
 

@@ -11,6 +11,7 @@ from kombu.messaging import Producer
 
 from farm.broker import messages_waiting
 from farm.config import Settings, make_folder
+from farm.crash_points import Effect, around
 from farm.errors import BrokerUnavailable
 from farm.messages import (
     AUDIT,
@@ -80,4 +81,5 @@ class Scheduler(PersistentScheduler):  # type: ignore[misc]
         if waiting >= BACKLOG_MAX:
             _log.warning("%s not sent: %d messages wait for a worker", entry.name, waiting)
             return
-        super().apply_entry(entry, producer)
+        with around(Effect.BEAT):
+            super().apply_entry(entry, producer)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from farm import accounts, audit, inputs, jobs, nodes, retention, settle, submit
 from farm.broker import messages_waiting
+from farm.crash_points import Effect, around
 from farm.events import JobEvent
 from farm.types import JobState
 from tasks.child import Child
@@ -96,7 +97,7 @@ def renew(child: Child) -> int:
     """Give a fresh monthly grant where a month ended; returns to how many accounts."""
     renewed = 0
     for _ in range(BATCHES_MAX):
-        with child.services.db.transaction() as connection:
+        with around(Effect.MONTH), child.services.db.transaction() as connection:
             done = accounts.renew_due_accounts(connection, child.services.catalog, BATCH)
         renewed += done
         if done < BATCH:

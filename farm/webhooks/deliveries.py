@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from farm.crash_points import Effect, around
 from farm.db import Database
 from farm.errors import NotFound
 from farm.webhooks.endpoints import Endpoint
@@ -134,7 +135,8 @@ def delete_old(db: Database, limit: int = 500) -> int:
         connection.execute(_OLD_ENDPOINTS, values)
         return connection.execute(_OLD, values).rowcount
 
-    return db.attempt(work)
+    with around(Effect.WEBHOOK_FORGET):
+        return db.attempt(work)
 
 
 def _with_tries(connection: Connection, rows: Sequence[Row[Any]]) -> list[Delivery]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from farm.crash_points import Effect, around
 from farm.db import Database
 from farm.errors import FieldError, InvalidRequest, NotFound
 from farm.webhooks.outbox import JOB_EVENTS
@@ -153,7 +154,8 @@ def default_endpoint(db: Database, account_id: uuid.UUID) -> Endpoint:
         connection.execute(_ADD_DEFAULT, values)
         return _endpoint(connection.execute(_DEFAULT, values).one())
 
-    return db.attempt(work)
+    with around(Effect.WEBHOOK_SECRET):
+        return db.attempt(work)
 
 
 def secret_of(db: Database, account_id: uuid.UUID | None, endpoint_id: uuid.UUID) -> str:

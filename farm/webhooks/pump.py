@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from farm.crash_points import Effect, around
 from farm.errors import DatabaseUnavailable
 from farm.services import Services
 from farm.storage import UrlSigner
@@ -150,7 +151,8 @@ class Pump:
             # A moment ago: nothing goes out unsigned.
             queue.drop(self._db, claimed, queue.DELETED)
             return
-        result = self._sender.post(whom.url, self._headers(claimed, keys, body), body)
+        with around(Effect.WEBHOOK_POST):
+            result = self._sender.post(whom.url, self._headers(claimed, keys, body), body)
         gone = result.status == GONE
         again_in_s = None if gone else queue.wait_s(claimed.tries, self._jitter())
         queue.record(self._db, claimed, result, again_in_s=again_in_s, gone=gone)

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from farm.crash_points import Effect, around
 from farm.db import Database
 from farm.webhooks.send import Try
 
@@ -92,13 +93,15 @@ def wait_s(tries: int, jitter: float) -> float | None:
 def take_turn(db: Database, holder: uuid.UUID, lease_s: float) -> bool:
     """Be the one that sends, or stay it; False while somebody else is."""
     values = {"name": _TURN, "holder": holder, "lease_s": lease_s}
-    return db.attempt(lambda c: c.execute(_TAKE_TURN, values).scalar()) is not None
+    with around(Effect.WEBHOOK_TURN):
+        return db.attempt(lambda c: c.execute(_TAKE_TURN, values).scalar()) is not None
 
 
 def end_turn(db: Database, holder: uuid.UUID) -> None:
     """Let the next one send at once."""
     values = {"name": _TURN, "holder": holder}
-    db.attempt(lambda c: c.execute(_END_TURN, values).rowcount)
+    with around(Effect.WEBHOOK_END_TURN):
+        db.attempt(lambda c: c.execute(_END_TURN, values).rowcount)
 
 
 def claim(
@@ -117,7 +120,8 @@ def claim(
         "troubled": troubled,
         "lease_s": LEASE_S,
     }
-    rows = db.attempt(lambda c: c.execute(_CLAIM, values).all())
+    with around(Effect.WEBHOOK_CLAIM):
+        rows = db.attempt(lambda c: c.execute(_CLAIM, values).all())
     return [Claimed(*row) for row in rows]
 
 
@@ -154,7 +158,8 @@ def record(
         "gone": gone,
     }
     statement = _ARRIVED if result.arrived else _FAILED
-    return db.attempt(lambda c: c.execute(statement, values).scalar()) is not None
+    with around(Effect.WEBHOOK_RECORD):
+        return db.attempt(lambda c: c.execute(statement, values).scalar()) is not None
 
 
 def drop(db: Database, claimed: Claimed, why: str) -> bool:
@@ -168,13 +173,15 @@ def drop(db: Database, claimed: Claimed, why: str) -> bool:
         "error": why,
         "milliseconds": 0,
     }
-    return db.attempt(lambda c: c.execute(_DROPPED, values).scalar()) is not None
+    with around(Effect.WEBHOOK_DROP):
+        return db.attempt(lambda c: c.execute(_DROPPED, values).scalar()) is not None
 
 
 def give_up_overdue(db: Database, each: int = 1000) -> int:
     """Give up what has been due for a week, at most so many of each target; returns how many."""
     values = {"days": OVERDUE_DAYS, "each": each}
-    return db.attempt(lambda c: c.execute(_GIVE_UP_OVERDUE, values).rowcount)
+    with around(Effect.WEBHOOK_GIVE_UP):
+        return db.attempt(lambda c: c.execute(_GIVE_UP_OVERDUE, values).rowcount)
 
 
 _TAKE_TURN = text(
