@@ -148,7 +148,8 @@ class ModelCard(Frozen):
     """Everything outside the engine that is known about one model.
 
     ``vram_gb`` is device memory in GiB, ``typical_s`` the (fast, slow) seconds of one job
-    on a data-centre GPU, ``soft_limit_s``/``hard_limit_s`` when a run is stopped/killed.
+    on a data-centre GPU, ``soft_limit_s``/``hard_limit_s`` when a run is stopped/killed,
+    ``queue_max`` how many jobs may wait in its queue.
     ``needs_one_of`` names inputs and parameters of which a request gives at least one;
     ``weights`` are the parts of the real weights by name (``pipeline`` is the one that lies in
     the model's own folder); ``options`` are the engine's own settings; ``made_by`` and
@@ -170,6 +171,7 @@ class ModelCard(Frozen):
     typical_s: tuple[float, float]
     soft_limit_s: Annotated[int, Field(ge=1, le=7200)]
     hard_limit_s: Annotated[int, Field(ge=2, le=7200)]
+    queue_max: Annotated[int, Field(ge=1)] = 10_000
     owned_by: str
     created: date
     license: str

@@ -28,7 +28,8 @@ Factor = Annotated[int, Field(ge=1, le=100)]
 class Plan(Frozen):
     """One row of a storefront's plan table. Credits are whole tenths.
 
-    ``submits_per_day`` is counted for each key, ``submits_per_minute`` for the account.
+    ``submits_per_day`` is counted for each key, ``submits_per_minute`` for the account;
+    ``jobs_max`` is how many of the account's jobs may be queued or running at once.
     """
 
     id: Identifier
@@ -36,6 +37,7 @@ class Plan(Frozen):
     credits_month: Annotated[int, Field(ge=0)]
     submits_per_minute: Annotated[int, Field(ge=1)]
     submits_per_day: Annotated[int, Field(ge=1)] | None = None
+    jobs_max: Annotated[int, Field(ge=1)] = 2_000
     webhooks: bool
     priority: Annotated[int, Field(ge=0, le=PRIORITY_LAST)]
 
