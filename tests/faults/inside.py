@@ -1,0 +1,41 @@
+"""``python -m tests.faults.inside MODULE …``: run a program of the farm with what a trial adds.
+
+The trial engine in place of two models, crash points that files arm, guards taken out by name;
+then the program itself, in this process, so that whatever it forks has them too.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+from farm import crash_points
+from models import base, registry
+from tests.faults import guards
+from tests.faults.catalogue import MODELS
+from tests.faults.engine import FOLDER
+from tests.faults.points import Points
+
+ROLE = "FAULTS_ROLE"
+DISARMED = "FAULTS_DISARMED"
+"""Names of :data:`tests.faults.guards.GUARDS` that are taken out, spaces between."""
+
+
+def main() -> None:
+    """Prepare this process and become the program."""
+    module, *arguments = sys.argv[1:]
+    for model in MODELS:
+        registry._ENGINES[model] = registry._TWINS[model] = "tests.faults.engine:TrialEngine"
+    # Asking for the device imports torch; a child that is replaced often should start at once.
+    base.pick_device = lambda: base.CPU
+    crash_points.arm(Points(Path(os.environ[FOLDER]), os.environ[ROLE]))
+    for name in os.environ.get(DISARMED, "").split():
+        guards.take_out(name)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Who says whether a farm kept its promises: it knows what was acknowledged, and how it ended.
+
+It sees what a customer and an operator see, HTTP and SQL, and the engine's own list of its runs;
+and it runs the audit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from farm.audit import audit
+from tests.factories import Customer
+from tests.faults.farm import TrialFarm
+from tests.processes import wait_until
+
+_ANSWER_S = 30.0
+_AGAIN_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A submit that was answered with 200, and whose it is."""
+
+    job: str
+    who: Customer
+    price: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """How the jobs of a farm ended, by state, and what the oracle complains of."""
+
+    states: Mapping[str, int]
+    complaints: tuple[str, ...]
+
+
+class Oracle:
+    """Submits through the API, and remembers; may be used by several threads."""
+
+    def __init__(self, farm: TrialFarm) -> None:
+        self._farm = farm
+        self._lock = threading.Lock()
+        self._acknowledged: list[Acknowledged] = []
+        self._began: dict[uuid.UUID, tuple[Customer, float]] = {}
+        self.watch(farm.who)
+
+    def watch(self, who: Customer) -> Customer:
+        """Look at this customer's money from now on; theirs are the oracle's jobs alone."""
+        self._began[who.account_id] = (who, _balance(self._farm, who))
+        return who
+
+    @property
+    def acknowledged(self) -> list[Acknowledged]:
+        """Every submit that was answered, in order."""
+        with self._lock:
+            return list(self._acknowledged)
+
+    def submit(
+        self,
+        prompt: str = "",
+        *,
+        who: Customer | None = None,
+        model: str = "sdxl",
+        patience_s: float = 60.0,
+        **more: Any,
+    ) -> str:
+        """Ask for a picture as a careful client does: with an Idempotency-Key, again while nobody
+        answers or the answer is 5xx or 409. Returns the job's id.
+
+        Raises:
+            urllib.error.HTTPError: it was refused.
+            OSError, HTTPException: nobody answered for as long as the patience lasts.
+        """
+        who = who or self._farm.who
+        body = {"prompt": f"a red circle {prompt}", "model": model, **more}
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                answer = call(self._farm, who, "POST", "/v1/image/generate", body, headers)
+                break
+            except (OSError, http.client.HTTPException) as error:
+                code = getattr(error, "code", None)
+                is_refused = code is not None and code < 500 and code != 409
+                if is_refused or time.monotonic() > until:
+                    raise
+                time.sleep(_AGAIN_S)
+        done = Acknowledged(answer["generation_id"], who, float(answer["credits_used"]))
+        with self._lock:
+            self._acknowledged.append(done)
+        return done.job
+
+    def quiet(self, timeout_s: float = 60.0) -> None:
+        """Wait until no job lives any more."""
+        wait_until(lambda: not self._live(), timeout_s, lambda: f"{self._live()}\n{self._tail()}")
+
+    def verdict(self, timeout_s: float = 60.0) -> Ends:
+        """Wait until all is quiet, and say what is wrong."""
+        self.quiet(timeout_s)
+        rows = {str(row.id): row for row in self._rows()}
+        complaints = [*self._audited(), *self._run_twice(), *self._money(rows)]
+        for one in self.acknowledged:
+            complaints += self._kept(one, rows.get(one.job))
+        return Ends(Counter(row.state for row in rows.values()), tuple(complaints))
+
+    def check(self, timeout_s: float = 60.0) -> Ends:
+        """The verdict; AssertionError where there is anything to complain of."""
+        ends = self.verdict(timeout_s)
+        assert not ends.complaints, "\n".join([*ends.complaints[:20], self._tail()])
+        return ends
+
+    def _audited(self) -> list[str]:
+        return [
+            f"audit {found.number}: {found.sentence}: {found.offenders}, as {found.example}"
+            for found in audit(self._farm.services)
+            if not found.holds
+        ]
+
+    def _run_twice(self) -> list[str]:
+        starts = Counter(run[1:3] for run in self._farm.runs() if run[0] == "start")
+        return [f"attempt {n} of {job} ran {times} times" for (job, n), times in starts.items()
+                if times > 1]  # fmt: skip
+
+    def _money(self, rows: Mapping[str, Any]) -> list[str]:
+        found = []
+        for account_id, (who, began) in self._began.items():
+            paid = sum(
+                row.price / 10
+                for row in rows.values()
+                if row.account_id == account_id and row.state == "succeeded"
+            )
+            now = _balance(self._farm, who)
+            if abs(began - paid - now) > 0.01:
+                found.append(f"{who.email} has {now} and not {began} - {paid}")
+        return found
+
+    def _kept(self, one: Acknowledged, row: Any) -> list[str]:
+        """What is wrong with an acknowledged submit, as its customer sees it."""
+        if row is None:
+            return [f"{one.job} was acknowledged and is not there"]
+        if row.price != round(one.price * 10):
+            return [f"{one.job} was to cost {one.price} and costs {row.price / 10}"]
+        status = call(self._farm, one.who, "GET", f"/v1/image/{one.job}")
+        if row.state != "succeeded":
+            shown = status["status"]
+            return [] if shown == "failed" else [f"{one.job} is {row.state} and shown as {shown}"]
+        if status["status"] != "completed":
+            return [f"{one.job} succeeded and is shown as {status['status']}"]
+        return self._delivered(one, row, status["output_url"])
+
+    def _delivered(self, one: Acknowledged, row: Any, url: str) -> list[str]:
+        try:
+            with urllib.request.urlopen(url, timeout=_ANSWER_S) as reply:
+                data = reply.read()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return [f"{one.job} was charged and its file answers {error.code}"]
+        if hashlib.sha256(data).digest() != bytes(row.output_sha256):
+            return [f"the file of {one.job} is another than the one that was settled"]
+        if not data.startswith(f"{one.job} {row.settled_attempt}\n".encode()):
+            return [f"the file of {one.job} is not of attempt {row.settled_attempt}"]
+        return []
+
+    def _rows(self) -> list[Any]:
+        with self._farm.services.db.statement() as connection:
+            return list(connection.execute(_JOBS).all())
+
+    def _live(self) -> list[str]:
+        with self._farm.services.db.statement() as connection:
+            return [" ".join(map(str, row)) for row in connection.execute(_LIVE).all()]
+
+    def _tail(self) -> str:
+        return self._farm.logs()
+
+
+def call(
+    farm: TrialFarm,
+    who: Customer,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
+    """One API call of a customer; the JSON answer.
+
+    Raises:
+        urllib.error.HTTPError: it was refused; closed already.
+        OSError, HTTPException: nobody answered.
+    """
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{farm.api_port}{path}",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={
+            "Authorization": f"Bearer {who.key}",
+            "Content-Type": "application/json",
+            **(headers or {}),
+        },
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_ANSWER_S) as reply:
+            return json.load(reply)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
+
+
+def _balance(farm: TrialFarm, who: Customer) -> float:
+    return float(call(farm, who, "GET", "/v1/account/balance")["credits_remaining"])
+
+
+_JOBS = text(
+    "SELECT id, account_id, state, price, attempt, settled_attempt, output_sha256 FROM jobs"
+)
+_LIVE = text(
+    "SELECT id, state, attempt, deaths, queue, worker FROM jobs "
+    "WHERE state IN ('queued', 'running') ORDER BY created_at LIMIT 10"
+)
