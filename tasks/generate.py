@@ -15,6 +15,7 @@ from farm.types import Claim, JobState
 from tasks.child import Child
 from tasks.failures import end_attempt
 from tasks.heartbeat import Heartbeat
+from tasks.limits import GRACE_S, process_ends_after
 
 _REFUSAL = "The result was refused by the content policy and not kept. Nothing was charged."
 
@@ -31,8 +32,13 @@ def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
     if claim is None:
         return
     ring = Ring(claim.job_id, claim.queue, claim.priority)
+    card = child.services.catalog.models[claim.model]
     started = time.monotonic()
-    with Heartbeat(child, claim) as heartbeat, child.reporter.running(claim, heartbeat):
+    with (
+        process_ends_after(card.hard_limit_s + GRACE_S),
+        Heartbeat(child, claim) as heartbeat,
+        child.reporter.running(claim, heartbeat),
+    ):
         try:
             _run(child, claim, heartbeat)
         except Cancelled as error:
@@ -43,8 +49,8 @@ def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
             _log.exception("job %s could not be settled; its lease runs out", job_id)
         except SystemExit:
             # The parent ends this child. At the time limit, that counts as an attempt.
-            limit_s = child.services.catalog.models[claim.model].soft_limit_s
-            if time.monotonic() - started < limit_s and jobs.hand_back(db, job_id, claim.attempt):
+            is_early = time.monotonic() - started < card.soft_limit_s
+            if is_early and jobs.hand_back(db, job_id, claim.attempt):
                 child.dispatcher.ring_now([ring])
             raise
         except Exception as error:  # noqa: BLE001

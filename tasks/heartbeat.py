@@ -48,6 +48,9 @@ class Heartbeat:
     While the database is away nobody else can take the job either, so the job goes on and
     the thread keeps trying, for as long as a finished job would wait to be settled. If the
     job was taken over by then, the first answer says so.
+
+    Past the model's hard limit no lease is renewed: whatever became of the process that should
+    have been ended, the job is then taken from it.
     """
 
     def __init__(
@@ -62,7 +65,8 @@ class Heartbeat:
         self._told_at = self._renewed_at = 0.0
         self._lost = ""
         self._cancel_heard = False
-        self._limit_s = child.services.catalog.models[claim.model].soft_limit_s
+        card = child.services.catalog.models[claim.model]
+        self._limit_s, self._hard_limit_s = card.soft_limit_s, card.hard_limit_s
         self._started = time.monotonic()
         self._stopping = False
         self._wake = threading.Event()
@@ -124,6 +128,9 @@ class Heartbeat:
             if self._stopping:
                 return
             now = time.monotonic()
+            if now - self._started > self._hard_limit_s:
+                _log.error("job %s is past its time; its lease runs out", self._claim.job_id)
+                return
             try:
                 if self._child.drain.is_over:
                     self._hand_back()

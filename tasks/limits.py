@@ -2,15 +2,26 @@
 
 Celery's limits belong to a task or travel in its message. Here one task serves every model
 and a message carries nothing, so the worker looks them up by the queue a message came from.
+
+Celery's parent process enforces them from its event loop, which stands still while it waits for
+a broker that is away. So the child has a hard limit of its own, which nothing can hold up.
 """
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
+from collections.abc import Iterator
 from typing import Any
 
 from celery.worker.request import Request
 
 from farm.catalog import Catalog
+
+GRACE_S = 3.0
+"""Celery's hard limit, which tells Flower of it, comes first by this much."""
+_STDERR = 2
+"""Python's own sys.stderr is Celery's log in a worker; this is what the log is written to."""
 
 
 def queue_limits(catalog: Catalog) -> dict[str, tuple[int, int]]:
@@ -38,3 +49,18 @@ def limited_request(catalog: Catalog) -> type[Request]:
                 self.time_limits = found
 
     return LimitedRequest
+
+
+@contextlib.contextmanager
+def process_ends_after(seconds: float) -> Iterator[None]:
+    """Whoever is still inside after this long ends with its process, without any clean-up.
+
+    The clock is a thread of the operating system that needs nothing of Python: it also ends
+    what never lets another thread run. Where each thread was is written to the log before. A
+    process has one such clock, so there is one such block at a time.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
 
 from farm import jobs, settle
 from farm.db import Database, upgrade
@@ -18,7 +19,7 @@ from farm.types import Claim
 from tasks.child import Child
 from tasks.heartbeat import STOP_S, Heartbeat
 from tests import factories
-from tests.farm.checks import scalar
+from tests.farm.checks import run, scalar
 from tests.processes import wait_until
 
 
@@ -64,6 +65,19 @@ def test_it_outlasts_its_lease(child: Child, claim: Claim) -> None:
             pause.wait(0.1)
         heartbeat.check()
     assert settle.reap(child.services.db, 3).rings == []
+
+
+def test_past_the_hard_limit_no_lease_is_renewed(child: Child, claim: Claim) -> None:
+    """Whatever became of the process that should have been ended, the job is taken from it."""
+    catalog = child.services.catalog
+    card = catalog.models[claim.model].model_copy(update={"soft_limit_s": 0, "hard_limit_s": 0})
+    catalog = catalog.model_copy(update={"models": {**catalog.models, card.id: card}})
+    services = dataclasses.replace(child.services, catalog=catalog)
+    with Heartbeat(dataclasses.replace(child, services=services), claim) as heartbeat:
+        run(services, "UPDATE jobs SET lease_until = now() + interval '0.5 seconds'")
+        wait_until(lambda: settle.reap(services.db, 3).rings, 10, "the job was never taken back")
+        with pytest.raises(SoftTimeLimitExceeded):
+            heartbeat.on_step(1, 2)
 
 
 def test_a_cancelled_job_is_lost_within_a_third_of_the_lease(child: Child, claim: Claim) -> None:
