@@ -7,10 +7,10 @@ from pathlib import Path
 
 from farm.catalog import BUILT_IN
 
-MODELS = ("sdxl", "flux-schnell")
+MODELS = ("sdxl", "flux-schnell", "remove-background")
 """The models that the trial engine stands in for. Each has a queue of its own."""
 PRICE = 3.0
-"""Credits for one picture of either."""
+"""Credits for one picture of the first two."""
 SOFT_S, HARD_S = 4, 6
 _MANY = 1_000_000
 

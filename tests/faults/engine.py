@@ -8,8 +8,8 @@ The words are ``name=value`` with spaces between; whatever else the prompt holds
 ``mb``       0       megabytes that it fills meanwhile
 ``bytes``    200     size of the result
 ``fail``             ``error``, ``oom``, ``wrong`` (the customer's fault), ``exit``, ``abort``,
-                     ``hang`` (sleeps on), ``hang-hard`` (sleeps on and lets no other thread of
-                     the process run)
+                     ``refuse`` (the content policy's no), ``hang`` (sleeps on), ``hang-hard``
+                     (sleeps on and lets no other thread of the process run)
 ``times``    99      fail in so many attempts, the first ones
 ============ ======= ==========================================================================
 
@@ -24,7 +24,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from farm.errors import EngineFault, FieldError, InvalidRequest, OutOfMemory
+from farm.errors import ContentRefused, EngineFault, FieldError, InvalidRequest, OutOfMemory
 from farm.types import Artifact, OnStep, RunRequest
 from models.base import EngineSetup
 
@@ -96,6 +96,8 @@ def _fail(how: str) -> None:
             raise OutOfMemory("It was told to run out of memory.")
         case "wrong":
             raise InvalidRequest([FieldError("prompt", "It was told to be wrong.")])
+        case "refuse":
+            raise ContentRefused("It was told to refuse.")
         case "exit":
             os._exit(3)
         case "abort":

@@ -2,6 +2,7 @@
 
 ``trial_farm(...)`` gives a :class:`TrialFarm` without processes; ``farm.keep("api")`` and so on
 starts them and keeps them running; ``worker``, ``worker-2``, ``worker.flux`` … are all workers.
+The role by which crash points are armed is the command, or ``worker.flux`` where that is the name.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ class TrialFarm(WholeFarm):
             return self.start("api", "--port", str(self.api_port))
         if name.startswith("worker"):
             model = name.partition(".")[2]
-            return self.start("worker", "--queues", model or ",".join(BOTH_QUEUES))
+            role = name if model else "worker"
+            queues = model or ",".join(BOTH_QUEUES)
+            return self.start("worker", "--queues", queues, **{ROLE: role})
         return self.start(name)
 
 
@@ -123,6 +126,7 @@ def trial_farm(
     database_url: str = "",
     broker_url: str = "",
     disturbed: bool = False,
+    durable: bool = False,
     soft_s: int = 4,
     hard_s: int = 6,
     **env: str,
@@ -135,6 +139,7 @@ def trial_farm(
         database_url: a migrated database to use instead of a server of its own.
         broker_url: a RabbitMQ; its own Redis then only counts rates and carries events.
         disturbed: put proxies before its own PostgreSQL and Redis.
+        durable: let PostgreSQL keep what it committed when it is killed, at the price of speed.
         soft_s, hard_s: the time limits of its models.
         env: settings, on top of ``QUICK``.
     """
@@ -142,7 +147,7 @@ def trial_farm(
     with contextlib.ExitStack() as stack:
         postgres = None
         if not database_url:
-            postgres = stack.enter_context(start_postgres(folder / "pg", durable=False))
+            postgres = stack.enter_context(start_postgres(folder / "pg", durable=durable))
             database_url = postgres.url
             upgrade(database_url)
         redis = stack.enter_context(start_redis(folder / "redis"))
