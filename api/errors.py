@@ -45,6 +45,7 @@ STATUS = {
     "not_found": 404,
     "method_not_allowed": 405,
     "rate_limited": 429,
+    "too_many_jobs": 429,
     "already_ended": 409,
     "idempotency_mismatch": 422,
     "idempotency_in_flight": 409,
@@ -54,11 +55,13 @@ STATUS = {
     "storage_unavailable": 503,
     "still_running": 504,
     "overloaded": 503,
+    "queue_full": 503,
     "setup_error": 500,
     "extra_missing": 500,
     "weights_missing": 500,
     "engine_failed": 500,
     "gpu_out_of_memory": 503,
+    "gpu_failed": 503,
     "upstream_failed": 502,
     "upstream_unavailable": 503,
     "content_refused": 400,
@@ -177,7 +180,7 @@ def _translated(error: HTTPException, request: FarmRequest, body_max: int) -> er
 def _render(error: errors.FarmError, dialect: Dialect, pricing_url: str) -> Response:
     status, body = error_answer(error, dialect, pricing_url)
     response = json_reply(body, status)
-    if isinstance(error, errors.RateLimited):
+    if isinstance(error, errors.RateLimited | errors.QueueFull):
         response.headers["Retry-After"] = str(error.retry_after_s)
     elif status == _UNAVAILABLE or isinstance(error, errors.IdempotencyInFlight):
         response.headers["Retry-After"] = str(_RETRY_AFTER_S[status])

@@ -21,6 +21,7 @@ from farm.config import Settings
 from farm.crash_points import Effect, around
 from farm.db import mapped_failures
 from farm.errors import NotFound
+from farm.patience import statements_may_take
 from farm.services import Services
 from farm.storage import Storage
 from farm.webhooks.deliveries import KEPT_DAYS
@@ -69,7 +70,7 @@ _QUERIES: tuple[tuple[int, str, str], ...] = (
     ),
     (
         2,
-        "each account's posted and held equal its entries and its open holds",
+        "each account's posted, held and live equal its entries and its open holds",
         """
         SELECT 'account ' || a.id AS who FROM accounts a
         LEFT JOIN (
@@ -78,11 +79,11 @@ _QUERIES: tuple[tuple[int, str, str], ...] = (
             FROM entries GROUP BY account_id
         ) e ON e.account_id = a.id
         LEFT JOIN (
-            SELECT account_id, sum(amount) AS held FROM holds WHERE state = 'open'
-            GROUP BY account_id
+            SELECT account_id, sum(amount) AS held, count(*) AS jobs FROM holds
+            WHERE state = 'open' GROUP BY account_id
         ) h ON h.account_id = a.id
         WHERE a.posted <> coalesce(e.posted, 0) OR a.held <> coalesce(e.held, 0)
-           OR a.held <> coalesce(h.held, 0)
+           OR a.held <> coalesce(h.held, 0) OR a.live <> coalesce(h.jobs, 0)
         """,
     ),
     (
@@ -230,8 +231,7 @@ def audit(services: Services, *, files_max: int | None = None) -> list[Finding]:
     bounds = _bounds(services.settings, services.catalog)
     with mapped_failures(), services.db.engine.connect() as connection:
         connection = connection.execution_options(isolation_level="REPEATABLE READ")
-        with connection.begin():
-            connection.execute(text(f"SET LOCAL statement_timeout = '{TIMEOUT_S}s'"))
+        with connection.begin(), statements_may_take(connection, TIMEOUT_S):
             findings = [
                 _finding(number, sentence, list(_offenders(connection, query, bounds)))
                 for number, sentence, query in _QUERIES

@@ -19,6 +19,7 @@ from farm.errors import (
     DatabaseUnavailable,
     IdempotencyInFlight,
     PromptRefused,
+    QueueFull,
     Rejected,
 )
 from farm.services import Services
@@ -33,7 +34,16 @@ from farm.submission import (
     replay,
     same_request,
 )
-from farm.submit import is_time_out, look_ahead, store_inputs, submit_values, why_not
+from farm.submit import (
+    changing,
+    count_queue,
+    is_time_out,
+    look_ahead,
+    run_once,
+    store_inputs,
+    submit_values,
+    why_not,
+)
 from farm.types import Idempotency, JobRequest, JobState, Picture, Principal
 
 _TRIES = 3
@@ -81,8 +91,11 @@ def _submit_several(
     requests: Sequence[JobRequest],
     idempotency: Idempotency | None,
 ) -> Batch:
-    together = {**values[0], "price": sum(one["price"] for one in values)}
+    together = {**values[0], "price": sum(one["price"] for one in values), "jobs": len(values)}
     together |= idempotency_values(idempotency)
+    count_queue(services, together)
+    for one in values:
+        one["counted"] = together["counted"]
     values[0] |= idempotency_values(idempotency)
     if any(isinstance(p, Picture) for request in requests for p in request.inputs.values()):
         earlier = services.db.attempt(lambda c: look_ahead(c, together, idempotency))
@@ -95,7 +108,7 @@ def _submit_several(
     ]
     try:
         batch = _write(services, values, requests, together, idempotency)
-    except Rejected:
+    except (Rejected, QueueFull):
         _forget(services, stored)
         raise
     if batch.id != values[0]["id"]:
@@ -120,12 +133,13 @@ def _write(
     for _ in range(_TRIES):
         try:
             with around(Effect.BATCH), services.db.transaction() as connection:
-                return _write_once(connection, values, requests, idempotency)
+                return _write_once(services, connection, values, requests, idempotency)
         except _NothingWritten:
             # Perhaps only because a request with the same key was written since it was looked
             # for: then the next look finds it.
             if idempotency is None or not is_first:
-                raise services.db.attempt(lambda c: why_not(c, together)) from None
+                reason = services.db.attempt(lambda c: why_not(c, together))
+                raise (reason or changing()) from None
             is_first = False
         except IntegrityError as error:
             if _constraint(error) != "idempotency_keys_pkey":
@@ -143,6 +157,7 @@ def _write(
 
 
 def _write_once(
+    services: Services,
     connection: Connection,
     values: Sequence[dict[str, Any]],
     requests: Sequence[JobRequest],
@@ -162,7 +177,7 @@ def _write_once(
         if written is None:
             once = idempotency is not None and one is values[0]
             statement = sql.SUBMIT[once, bool(request.inputs)]
-            created_at = connection.execute(statement, one).scalar()
+            created_at = run_once(services, connection, statement, one)
         if created_at is None:
             raise _NothingWritten
         submissions.append(accepted(one, request, JobState.QUEUED, created_at))

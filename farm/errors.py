@@ -18,6 +18,7 @@
     |  |- NotFound              no such thing, or another account's
     |  |- MethodNotAllowed      the path exists, the method does not
     |  |- RateLimited           too many calls in the window
+    |  |  `- TooManyJobs        the account has as many live jobs as its plan allows
     |  |- AlreadyEnded          the job can no longer be cancelled
     |  |- IdempotencyMismatch   a known Idempotency-Key with another body
     |  `- IdempotencyInFlight   the first request with this key has not ended
@@ -27,11 +28,13 @@
     |  |- StorageUnavailable    an output could not be stored or read
     |  |- StillRunning          the wait was over before the job was; the job goes on
     |  |- Overloaded            too much of the same at once; later it will fit
+    |  |- QueueFull             as many jobs wait for the model as may
     |  |- SetupError            this process cannot run as it is set up
     |  |  |- ExtraMissing       a Python package of an extra is not installed
     |  |  `- WeightsMissing     a model's files are not where they should be
     |  `- EngineFault           the engine broke while it ran
     |     |- OutOfMemory        the device had too little memory
+    |     |- DeviceBroken       the device is lost to this process
     |     `- UpstreamFault      another service, which runs the model, did not make it
     |        `- UpstreamUnavailable  it does not answer, or says to come later
     `- Cancelled                the job is no longer this worker's: stop and drop the output
@@ -181,6 +184,12 @@ class RateLimited(Rejected):
         super().__init__(message)
 
 
+class TooManyJobs(RateLimited):
+    """The account has as many jobs queued and running as its plan allows; nothing was made."""
+
+    code = "too_many_jobs"
+
+
 class AlreadyEnded(Rejected):
     """The job has ended in another way than the one asked for."""
 
@@ -235,6 +244,17 @@ class Overloaded(FarmFault):
     code = "overloaded"
 
 
+class QueueFull(FarmFault):
+    """As many jobs wait for the model as may; nothing was made. ``retry_after_s`` is when there
+    should be room again."""
+
+    code = "queue_full"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
 class SetupError(FarmFault):
     """This process cannot run as it is set up; the message says what to do."""
 
@@ -263,6 +283,12 @@ class OutOfMemory(EngineFault):
     """The device ran out of memory."""
 
     code = "gpu_out_of_memory"
+
+
+class DeviceBroken(EngineFault):
+    """The device refused in a way after which nothing works on it in this process."""
+
+    code = "gpu_failed"
 
 
 class UpstreamFault(EngineFault):

@@ -53,10 +53,14 @@ DEATHS_MAX = 2
 def claim(
     db: Database, job_id: uuid.UUID, worker: str, lease_s: float, attempts_max: int
 ) -> Claim | None:
-    """Take a job for one attempt, or None when it is not there to be taken: drop the message.
+    """Take a job for one attempt, or None where there is none to be taken: drop the message.
 
-    A queued job whose inputs are all there, or a running one whose lease ran out (its worker
-    is counted as dead).
+    The message's own job where its lease ran out (its worker is counted as dead). Otherwise a
+    message is a turn: the job is the next of that queue by priority and turn, whichever job the
+    message was sent for, of those whose inputs are all there.
+
+    Args:
+        job_id: the message's job, which names the queue.
 
     Raises:
         DatabaseUnavailable: nothing was claimed, or the claim will run out by itself.
@@ -111,7 +115,10 @@ def hand_back(db: Database, job_id: uuid.UUID, attempt: int) -> bool:
 
 
 def leave_to_sweeper(db: Database, job_id: uuid.UUID) -> None:
-    """Make a queued job due for the next sweep: its message was taken and cannot be served."""
+    """Make a queued job due for the next sweep: a message was taken and cannot be served.
+
+    The message's own job, or another one of its queue where that one has begun with another's.
+    """
     with around(Effect.LEAVE), db.statement() as connection:
         connection.execute(_UNRUNG, {"id": job_id})
 
@@ -143,17 +150,40 @@ def depths(db: Database) -> dict[tuple[str, JobState], int]:
     return {(row.queue, JobState(row.state)): row.n for row in rows}
 
 
+# One job at most: that of the message where its lease ran out, else the next of its queue. A
+# newcomer of the same line begins where the highest turn is that was served.
 _CLAIM = text(
     """
-    UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = :worker,
-        deaths = deaths + CASE WHEN state = 'running' THEN 1 ELSE 0 END,
-        lease_until = now() + :lease_s * interval '1 second',
-        started_at = now(), step = 0, steps = 0
-    WHERE id = :id AND attempt - handed_back < :attempts_max
-      AND ((state = 'queued' AND ready)
-           OR (state = 'running' AND lease_until < now() AND deaths + 1 < :deaths_max))
-    RETURNING id, account_id, attempt, model, operation, queue, priority, params, lease_until,
-        (SELECT jsonb_object_agg(name, key) FROM inputs WHERE inputs.job_id = jobs.id) AS inputs
+    WITH lapsed AS (
+        SELECT id FROM jobs
+        WHERE id = :id AND state = 'running' AND lease_until < now()
+          AND attempt - handed_back < :attempts_max AND deaths + 1 < :deaths_max
+        FOR UPDATE SKIP LOCKED
+    )
+    , next AS (
+        SELECT id FROM jobs
+        WHERE queue = (SELECT queue FROM jobs WHERE id = :id) AND state = 'queued' AND ready
+          AND attempt - handed_back < :attempts_max AND NOT EXISTS (SELECT 1 FROM lapsed)
+        ORDER BY priority, turn, queued_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    )
+    , job AS (
+        UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = :worker,
+            deaths = deaths + CASE WHEN state = 'running' THEN 1 ELSE 0 END,
+            lease_until = now() + :lease_s * interval '1 second',
+            started_at = now(), step = 0, steps = 0
+        FROM (SELECT id FROM lapsed UNION ALL SELECT id FROM next) AS taken
+        WHERE jobs.id = taken.id
+        RETURNING jobs.id, account_id, attempt, model, operation, queue, priority, turn, params,
+            lease_until
+    )
+    , line AS (
+        INSERT INTO lines (queue, priority, turn) SELECT queue, priority, turn FROM job
+        ON CONFLICT (queue, priority) DO UPDATE SET turn = excluded.turn
+        WHERE lines.turn < excluded.turn
+    )
+    SELECT job.*,
+        (SELECT jsonb_object_agg(name, key) FROM inputs WHERE inputs.job_id = job.id) AS inputs
+    FROM job
     """
 )
 _HEARTBEAT = text(
@@ -170,7 +200,17 @@ _HAND_BACK = text(
     WHERE id = :id AND attempt = :attempt AND state = 'running' RETURNING id
     """
 )
-_UNRUNG = text("UPDATE jobs SET rung_at = NULL WHERE id = :id AND state = 'queued'")
+_UNRUNG = text(
+    """
+    WITH one AS (
+        SELECT id FROM jobs
+        WHERE queue = (SELECT queue FROM jobs WHERE id = :id) AND state = 'queued' AND ready
+          AND rung_at IS NOT NULL
+        ORDER BY id <> :id, rung_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    )
+    UPDATE jobs SET rung_at = NULL FROM one WHERE jobs.id = one.id
+    """
+)
 _DUE = text(
     """
     WITH due AS (

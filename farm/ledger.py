@@ -48,7 +48,8 @@ OPEN_HOLD = """
     FROM moved, (VALUES ('available', -(:price)::bigint), ('held', :price)) AS side (book, amount)
 )
 """
-"""Follows a CTE ``job(id, account_id)`` whose account row was raised by ``held + :price``."""
+"""Follows a CTE ``job(id, account_id)`` whose account row was raised by ``held + :price`` and
+``live + 1``."""
 
 
 def _close_hold(kind: str, state: str, account: str, book: str) -> str:
@@ -60,7 +61,7 @@ def _close_hold(kind: str, state: str, account: str, book: str) -> str:
     RETURNING holds.job_id, holds.account_id, holds.amount
 )
 , account AS (
-    UPDATE accounts SET {account}
+    UPDATE accounts SET live = live - 1, {account}
     FROM hold WHERE accounts.id = hold.account_id RETURNING accounts.id
 )
 , moved AS (

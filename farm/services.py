@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from farm.caps import Backlogs
 from farm.cards import UPSTREAM_QUEUE
 from farm.catalog import Catalog, built_in_catalog, load_catalog
 from farm.config import Settings
@@ -26,6 +27,7 @@ class Services:
     storage: Storage
     moderation: PromptPolicy
     upstreams: Mapping[str, Upstream]
+    backlogs: Backlogs = field(default_factory=Backlogs)
 
     @property
     def queues(self) -> tuple[str, ...]:

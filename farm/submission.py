@@ -94,6 +94,7 @@ def job_values(
         raise InvalidRequest([FieldError("model", f"{request.model!r} is not a model here.")])
     if request.webhook_url is not None:
         require_webhooks(shop, principal.plan)
+    plan = shop.plans[principal.plan]
     price = pricing.quote(shop, request.sold_as or card.id, request.params, request.about)
     params = dict(request.params)
     job_id = new_id()
@@ -113,7 +114,11 @@ def job_values(
         "sold_as": request.sold_as,
         "operation": request.operation,
         "queue": card.queue,
-        "priority": shop.plans[principal.plan].priority,
+        "priority": plan.priority,
+        "jobs": 1,
+        "jobs_max": plan.jobs_max,
+        "queue_max": card.queue_max,
+        "typical_s": card.typical_s[1],
         "params": json.dumps(params),
         "about": json.dumps(request.about) if request.about else "{}",
         "shape": shape_of(card, request),

@@ -13,13 +13,13 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import psycopg2
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from farm import inputs
+from farm import caps, inputs
 from farm import submit_sql as sql
 from farm.crash_points import Effect, around
 from farm.db import Database
@@ -28,6 +28,8 @@ from farm.errors import (
     Forbidden,
     IdempotencyInFlight,
     InsufficientCredits,
+    Overloaded,
+    QueueFull,
     Rejected,
     Unauthenticated,
 )
@@ -52,6 +54,9 @@ from farm.types import (
     RemotePicture,
 )
 
+_TRIES = 3
+"""So often a submit is tried whose reason for writing nothing is gone when it is asked for."""
+
 
 def submit(
     services: Services,
@@ -71,6 +76,8 @@ def submit(
         InvalidRequest: the model is not sold on this storefront.
         StorageUnavailable: a picture could not be stored; nothing was written.
         InsufficientCredits: the price does not fit into what is available.
+        TooManyJobs: the account has as many live jobs as its plan allows.
+        QueueFull: as many jobs wait for the model as may.
         Forbidden: the account is blocked, or its plan has no webhooks and one is asked for.
         Unauthenticated: the key was revoked a moment ago.
         IdempotencyMismatch: the key was used with another body within a day.
@@ -80,7 +87,7 @@ def submit(
     values = job_values(services.catalog, principal, request, new_id, draw)
     blocked = refusal(services.moderation, request)
     if blocked is not None:
-        return _submit_blocked(services.db, values, request, idempotency, blocked)
+        return _submit_blocked(services, values, request, idempotency, blocked)
     return submit_values(services, values, request, idempotency)
 
 
@@ -92,13 +99,21 @@ def submit_values(
 ) -> Submission:
     """Write one job whose words are not refused. Raises what :func:`submit` does."""
     values |= idempotency_values(idempotency)
+    count_queue(services, values)
     if request.inputs:
         return _submit_with_inputs(services, values, request, idempotency)
     if idempotency is None:
-        created_at = _submit_quickly(services.db, values)
+        created_at = _submit_quickly(services, values)
         if created_at is not None:
             return accepted(values, request, JobState.QUEUED, created_at)
-    return _submit_carefully(services.db, values, request, idempotency)
+    return _submit_carefully(services, values, request, idempotency)
+
+
+def count_queue(services: Services, values: dict[str, Any]) -> None:
+    """Decide whether the statement is to count the queue that the job joins."""
+    values["counted"] = services.backlogs.must_count(
+        values["queue"], values["queue_max"], values["jobs"]
+    )
 
 
 def _submit_with_inputs(
@@ -111,15 +126,15 @@ def _submit_with_inputs(
     where it does not say, the sweeper finds out."""
     pictures = {name: p for name, p in request.inputs.items() if isinstance(p, Picture)}
     if pictures:
-        # Refused for money or already done: found out before megabytes are written for it.
+        # To be refused, or already done: found out before megabytes are written for it.
         earlier = services.db.attempt(lambda c: look_ahead(c, values, idempotency))
         if earlier is not None:
             return earlier
     job_id = values["id"]
     stored = store_inputs(services, values, request)
     try:
-        found = _submit_carefully(services.db, values, request, idempotency)
-    except Rejected:
+        found = _submit_carefully(services, values, request, idempotency)
+    except (Rejected, QueueFull):
         if stored:
             services.storage.delete_attempt(job_id, inputs.ATTEMPT)
         raise
@@ -151,19 +166,14 @@ def look_ahead(
         row = connection.execute(sql.EARLIER, values).one_or_none()
         if row is not None and not row.stale:
             return same_request(row, idempotency)
-    row = connection.execute(sql.STANDING, values).one_or_none()
-    if (
-        row is None
-        or row.revoked
-        or row.status != AccountStatus.ACTIVE
-        or row.available < values["price"]
-    ):
-        raise why_not(connection, values)
+    reason = why_not(connection, values)
+    if reason is not None:
+        raise reason
     return None
 
 
 def _submit_carefully(
-    db: Database,
+    services: Services,
     values: dict[str, Any],
     request: JobRequest,
     idempotency: Idempotency | None,
@@ -172,17 +182,21 @@ def _submit_carefully(
     statement = sql.SUBMIT[idempotency is not None, bool(request.inputs)]
 
     def work(connection: Connection) -> Submission:
-        created_at = _run_submit(connection, statement, values)
-        if created_at is not None:
-            return accepted(values, request, JobState.QUEUED, created_at)
-        earlier = _earlier(connection, statement, values, idempotency)
-        if earlier is not None:
-            return earlier
-        raise why_not(connection, values)
+        for _ in range(_TRIES):
+            created_at = _run_submit(services, connection, statement, values)
+            if created_at is not None:
+                return accepted(values, request, JobState.QUEUED, created_at)
+            earlier = _earlier(services, connection, values, idempotency, statement)
+            if earlier is not None:
+                return earlier
+            reason = why_not(connection, values)
+            if reason is not None:
+                raise reason
+        raise changing()
 
     try:
         with around(Effect.SUBMIT):
-            return db.attempt(work)
+            return services.db.attempt(work)
     except DatabaseUnavailable as error:
         if idempotency and is_time_out(error):
             raise IdempotencyInFlight(
@@ -192,26 +206,39 @@ def _submit_carefully(
         raise
 
 
-def _submit_quickly(db: Database, values: dict[str, Any]) -> datetime | None:
+def _submit_quickly(services: Services, values: dict[str, Any]) -> datetime | None:
     """The usual case; the job's creation time, or None where a closer look is needed."""
     try:
         with around(Effect.SUBMIT):
-            row = db.row(sql.SUBMIT_PREPARED, {k: _driver_value(v) for k, v in values.items()})
+            row = services.db.row(
+                sql.SUBMIT_PREPARED, {k: _driver_value(v) for k, v in values.items()}
+            )
     except psycopg2.IntegrityError:
         # Committed by a first try whose answer was lost.
         return None
-    return row[0] if row else None
+    if row is None:
+        return None
+    created_at, backlog = row
+    note_backlog(services, values, backlog)
+    return cast(datetime, created_at)
+
+
+def note_backlog(services: Services, values: dict[str, Any], before: int) -> None:
+    """Remember how many jobs waited before this one, where they were counted."""
+    if values["counted"]:
+        services.backlogs.counted(values["queue"], before + 1)
 
 
 def _driver_value(value: Any) -> Any:
     return str(value) if isinstance(value, uuid.UUID) else value
 
 
-def _run_submit(connection: Connection, statement: Any, values: dict[str, Any]) -> datetime | None:
+def _run_submit(
+    services: Services, connection: Connection, statement: Any, values: dict[str, Any]
+) -> datetime | None:
     """Run the statement; the job's creation time, or None when nothing was written."""
     try:
-        created_at: datetime | None = connection.execute(statement, values).scalar()
-        return created_at
+        return run_once(services, connection, statement, values)
     except IntegrityError as error:
         name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
         if name == "jobs_pkey":
@@ -223,11 +250,24 @@ def _run_submit(connection: Connection, statement: Any, values: dict[str, Any]) 
         raise
 
 
+def run_once(
+    services: Services, connection: Connection, statement: Any, values: dict[str, Any]
+) -> datetime | None:
+    """As ``_run_submit``, where no earlier try can have been committed."""
+    row = connection.execute(statement, values).one_or_none()
+    if row is None:
+        return None
+    note_backlog(services, values, row.backlog)
+    created_at: datetime = row.created_at
+    return created_at
+
+
 def _earlier(
+    services: Services,
     connection: Connection,
-    statement: Any,
     values: dict[str, Any],
     idempotency: Idempotency | None,
+    statement: Any,
 ) -> Submission | None:
     """What an earlier request with the same Idempotency-Key got, or None.
 
@@ -240,41 +280,51 @@ def _earlier(
         return None
     if row.stale:
         connection.execute(sql.FORGET, values)
-        created_at = _run_submit(connection, statement, values)
+        created_at = _run_submit(services, connection, statement, values)
         if created_at is None:
             return None
         return replace(replay(connection.execute(sql.EARLIER, values).one()), replayed=False)
     return same_request(row, idempotency)
 
 
-def why_not(connection: Connection, values: dict[str, Any]) -> Exception:
-    """The reason for which a submit wrote nothing."""
+def why_not(connection: Connection, values: dict[str, Any]) -> Exception | None:
+    """The reason for which a submit wrote nothing; None where there is none any more."""
     row = connection.execute(sql.STANDING, values).one_or_none()
     if row is None or row.revoked:
         return Unauthenticated("This API key is unknown or has been revoked.")
     if row.status == AccountStatus.BLOCKED:
         return Forbidden("This account is blocked. Contact support.")
-    return InsufficientCredits(values["price"], row.available)
+    if row.available < values["price"]:
+        return InsufficientCredits(values["price"], row.available)
+    return caps.refusal(connection, values, row.live)
+
+
+def changing() -> Overloaded:
+    """What is said where every try wrote nothing and afterwards nothing stood in its way."""
+    return Overloaded(
+        "Many of this account's jobs begin and end right now. Nothing was made. Send it again."
+    )
 
 
 def _submit_blocked(
-    db: Database,
+    services: Services,
     values: dict[str, Any],
     request: JobRequest,
     idempotency: Idempotency | None,
     sentence: str,
 ) -> Submission:
     """Write the job and end it as blocked in the same transaction; its hold goes straight back."""
-    values = values | idempotency_values(idempotency)
+    # It never waits: the queue need not be counted.
+    values = values | idempotency_values(idempotency) | {"counted": False}
     statement = sql.SUBMIT[idempotency is not None, False]
-    with around(Effect.REFUSAL), db.transaction() as connection:
+    with around(Effect.REFUSAL), services.db.transaction() as connection:
         if idempotency:
-            earlier = _earlier(connection, statement, values, idempotency)
+            earlier = _earlier(services, connection, values, idempotency, statement)
             if earlier is not None:
                 return earlier
-        created_at = connection.execute(statement, values).scalar()
+        created_at = run_once(services, connection, statement, values)
         if created_at is None:
-            raise why_not(connection, values)
+            raise why_not(connection, values) or changing()
         connection.execute(sql.BLOCK, {"id": values["id"], "message": sentence})
     return accepted(values | {"price": 0}, request, JobState.BLOCKED, created_at)
 

@@ -11,6 +11,21 @@ from farm.webhooks import outbox
 IDEMPOTENCY_HOURS = 24
 
 
+# Start-time fair queueing: an account's next job stands one turn behind its last one, and never
+# before the turn that its line has come to. An account without live jobs owes the line nothing,
+# whatever it sent and took back before, and each live job counts for one turn at most.
+_TURN = """least(
+                greatest(line.begins, (turns ->> :queue)::bigint + 1), line.begins + live + 1)"""
+
+# Counting a long queue takes longer than all the rest, so it is done where :counted says so.
+_BACKLOG = """
+        SELECT count(*) AS jobs FROM (
+            SELECT 1 FROM jobs WHERE queue = :queue AND state = 'queued' AND :counted
+            LIMIT :queue_max
+        ) AS waiting
+    """
+
+
 def _submit_sql(*, once: bool, with_inputs: bool) -> str:
     unused = """
           AND NOT EXISTS (SELECT 1 FROM idempotency_keys
@@ -22,20 +37,28 @@ def _submit_sql(*, once: bool, with_inputs: bool) -> str:
 )
 """
     return f"""
-    WITH account AS (
-        UPDATE accounts SET held = held + :price, jobs_made = jobs_made + 1
+    WITH line AS (
+        SELECT coalesce(max(turn), 0) AS begins FROM lines
+        WHERE queue = :queue AND priority = :priority
+    )
+    , backlog AS ({_BACKLOG})
+    , account AS (
+        UPDATE accounts SET held = held + :price, jobs_made = jobs_made + 1, live = live + 1,
+            turns = turns || jsonb_build_object(CAST(:queue AS text), {_TURN})
+        FROM line, backlog
         WHERE id = :account AND posted - held >= :price AND status = 'active'
+          AND live < :jobs_max AND backlog.jobs < :queue_max
           AND EXISTS (SELECT 1 FROM api_keys WHERE id = :key_id AND revoked_at IS NULL)
           {unused if once else ""}
-        RETURNING id, jobs_made
+        RETURNING id, jobs_made, (turns ->> :queue)::bigint AS turn, backlog.jobs AS backlog
     )
     , job AS (
         INSERT INTO jobs (id, account_id, seq, batch_id, batch_place, batch_size, storefront,
-                          model, sold_as, operation, queue, priority, params, about, shape,
-                          warnings, price, price_rule, webhook_url, rung_at
+                          model, sold_as, operation, queue, priority, turn, params, about,
+                          shape, warnings, price, price_rule, webhook_url, rung_at
                           {", ready" if with_inputs else ""})
         SELECT :id, account.id, account.jobs_made, :batch_id, :batch_place, :batch_size,
-               :storefront, :model, :sold_as, :operation, :queue, :priority,
+               :storefront, :model, :sold_as, :operation, :queue, :priority, account.turn,
                CAST(:params AS jsonb), CAST(:about AS jsonb), :shape, CAST(:warnings AS jsonb),
                :price, :price_rule, :webhook_url, now()
                {", :ready" if with_inputs else ""}
@@ -45,7 +68,7 @@ def _submit_sql(*, once: bool, with_inputs: bool) -> str:
     {ledger.OPEN_HOLD}
     {remember if once else ""}
     {inputs.INSERT if with_inputs else ""}
-    SELECT created_at FROM job
+    SELECT created_at, account.backlog FROM job, account
     """
 
 
@@ -65,6 +88,9 @@ SUBMIT_PREPARED = Prepared(
         "key_id": "uuid",
         "price": "bigint",
         "priority": "smallint",
+        "jobs_max": "integer",
+        "queue_max": "bigint",
+        "counted": "boolean",
         "batch_id": "uuid",
         "batch_place": "smallint",
         "batch_size": "smallint",
@@ -87,7 +113,7 @@ SAME_BATCH = text(
 )
 FORGET = text("DELETE FROM idempotency_keys WHERE account_id = :account AND key = :idempotency")
 STANDING = text(
-    "SELECT a.status, a.posted - a.held AS available, k.revoked_at IS NOT NULL AS revoked "
+    "SELECT a.status, a.posted - a.held AS available, a.live, k.revoked_at IS NOT NULL AS revoked "
     "FROM api_keys k JOIN accounts a ON a.id = k.account_id "
     "WHERE k.id = :key_id AND a.id = :account"
 )

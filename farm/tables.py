@@ -73,6 +73,15 @@ api_keys = Table(
     _time("revoked_at"),
 )
 
+# For each queue and priority the highest turn that was served: where a newcomer begins.
+lines = Table(
+    "lines",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("priority", SmallInteger, primary_key=True),
+    Column("turn", BigInteger, nullable=False),
+)
+
 jobs = Table(
     "jobs",
     metadata,

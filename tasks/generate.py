@@ -1,4 +1,4 @@
-"""The hot path: one message, one job. Claim it, run it, store the output, settle it."""
+"""The hot path: one message, one turn. Claim a job, run it, store the output, settle it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _log = logging.getLogger(__name__)
 
 
 def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
-    """Run one attempt of a job. Where there is none to be had, the message is dropped."""
+    """Serve one message: run one attempt of its job, or of the one whose turn it is.
+
+    Where there is none to be had, the message is dropped.
+    """
     settings, db = child.services.settings, child.services.db
     if child.drain.has_begun:
         jobs.leave_to_sweeper(db, job_id)
@@ -42,22 +45,22 @@ def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
         try:
             _run(child, claim, heartbeat)
         except Cancelled as error:
-            _log.info("job %s stopped: %s", job_id, error)
+            _log.info("job %s stopped: %s", claim.job_id, error)
             with contextlib.suppress(DatabaseUnavailable):  # a note for the customer, no more
                 settle.freed(db, claim)
         except DatabaseUnavailable:
-            _log.exception("job %s could not be settled; its lease runs out", job_id)
+            _log.exception("job %s could not be settled; its lease runs out", claim.job_id)
         except SystemExit:
             # The parent ends this child. At the time limit, that counts as an attempt.
             is_early = time.monotonic() - started < card.soft_limit_s
-            if is_early and jobs.hand_back(db, job_id, claim.attempt):
+            if is_early and jobs.hand_back(db, claim.job_id, claim.attempt):
                 child.dispatcher.ring_now([ring])
             raise
         except Exception as error:  # noqa: BLE001
             if isinstance(error, ContentRefused):
-                _log.info("job %s is refused: %s", job_id, error)
+                _log.info("job %s is refused: %s", claim.job_id, error)
             else:
-                _log.exception("job %s broke in attempt %d", job_id, claim.attempt)
+                _log.exception("job %s broke in attempt %d", claim.job_id, claim.attempt)
             state = end_attempt(child, claim, error)
             if state is JobState.QUEUED:
                 child.dispatcher.ring(ring)

@@ -86,9 +86,16 @@ def picture(width: int = 8, height: int = 6, colour: str = "red") -> Picture:
 
 
 def claimed(services: Services, job_id: uuid.UUID) -> Claim:
-    """A worker's claim on a job; fails the test when it cannot be claimed."""
+    """A worker's claim on this very job, which goes to the front of its line for it; fails the
+    test when it cannot be claimed."""
+    with services.db.statement() as connection:
+        connection.execute(
+            text("UPDATE jobs SET turn = -1 WHERE id = :id AND state = 'queued'"),
+            {"id": job_id},
+        )
     claim = jobs.claim(services.db, job_id, "test-worker", 30.0, 3)
     assert claim is not None, f"job {job_id} could not be claimed"
+    assert claim.job_id == job_id, f"instead of job {job_id}, {claim.job_id} was claimed"
     return claim
 
 

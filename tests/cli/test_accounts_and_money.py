@@ -162,6 +162,6 @@ def test_an_audit_of_broken_books_exits_1_and_names_the_invariant(
 
     ran = farm("ledger", "audit")
     assert ran.code == 1
-    assert "2  BROKEN  each account's posted and held equal" in ran.out
+    assert "2  BROKEN  each account's posted, held and live equal" in ran.out
     assert f"account {account['id']}" in ran.out
     assert farm("ledger", "audit", "--json").code == 1
