@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from farm.errors import EngineFault, FarmError, OutOfMemory
+from farm.errors import DeviceBroken, EngineFault, FarmError, OutOfMemory
 from farm.types import Artifact, OnStep, Picture, RunRequest
 
 CPU = "cpu"
@@ -163,7 +163,8 @@ class Engine(Protocol):
     """One model that can be loaded, run and unloaded, by one thread at a time.
 
     The order is ``load``, any number of ``run``, ``unload``; then ``load`` again, if wanted.
-    An engine is usable after any ``run`` that raised.
+    An engine is usable after any ``run`` that raised, DeviceBroken excepted: after that nothing
+    works on the device in this process.
 
     ``served_by`` says what truly makes the output (``sdxl``, or ``sdxl-tiny``; ``grabcut``).
     ``resident_bytes`` is the device memory that ``load`` took, 0 while unloaded.
@@ -180,7 +181,7 @@ class Engine(Protocol):
         Raises:
             WeightsMissing: the files are not there, or not whole.
             OutOfMemory: the device is too small, or too full.
-            EngineFault: the library refused the files.
+            EngineFault: the library refused the files, or the device broke.
         """
         ...
 
@@ -197,6 +198,7 @@ class Engine(Protocol):
         Raises:
             InvalidRequest: a parameter is missing, unknown or unusable; nothing was computed.
             OutOfMemory: the device was too full for this request.
+            DeviceBroken: the device is lost to this process.
             ContentRefused: whoever runs the model has a policy against it.
             EngineFault: anything else that broke, with its cause.
         """
@@ -241,6 +243,7 @@ def faults(engine: str, doing: str, interrupts: Interrupts = ()) -> Iterator[Non
 
     Raises:
         OutOfMemory: the device, or the machine, had too little memory.
+        DeviceBroken: the device is lost to this process.
         EngineFault: anything else that is neither a FarmError nor one of ``interrupts``.
     """
     unchanged: Interrupts = (FarmError, *interrupts)
@@ -255,7 +258,8 @@ def faults(engine: str, doing: str, interrupts: Interrupts = ()) -> Iterator[Non
             traceback.clear_frames(error.__traceback__)
             raise OutOfMemory(f"The {engine} engine ran out of memory while {doing}.") from error
         reason = f"{type(error).__name__}: {error}".strip(": ")
-        raise EngineFault(f"The {engine} engine broke while {doing}: {reason:.500}") from error
+        kind = DeviceBroken if is_device_broken(error) else EngineFault
+        raise kind(f"The {engine} engine broke while {doing}: {reason:.500}") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -273,8 +277,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and (
         "DefaultCPUAllocator" in words
         or "CUDA out of memory" in words
+        or "CUDA error: out of memory" in words
         or "CUBLAS_STATUS_ALLOC_FAILED" in words
     )
+
+
+def is_device_broken(error: BaseException) -> bool:
+    """True for what CUDA says when a kernel went wrong (an illegal address, a failed assertion, an
+    uncorrectable memory error): every later call of this process gets the same answer."""
+    if not isinstance(error, RuntimeError) or is_out_of_memory(error):
+        return False
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.AcceleratorError):
+        return True
+    # The libraries on top of CUDA are told of it, and raise a bare RuntimeError.
+    words = str(error)
+    return "CUDA error: " in words or "CUDNN_STATUS_EXECUTION_FAILED" in words
 
 
 def pick_device() -> str:

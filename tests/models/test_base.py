@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from farm.errors import Cancelled, EngineFault, OutOfMemory
+from farm.errors import Cancelled, DeviceBroken, EngineFault, OutOfMemory
 from models.base import device_memory_bytes, faults, pick_device
 
 
@@ -27,11 +27,26 @@ def test_the_cpus_memory_is_the_machines() -> None:
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+        torch.AcceleratorError("CUDA error: out of memory"),
     ],
 )
 def test_failed_allocations_are_out_of_memory(error: Exception) -> None:
     says = "The x engine ran out of memory while running"
     with pytest.raises(OutOfMemory, match=says) as caught, faults("x", "running"):
+        raise error
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasSgemm(...)"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    ],
+)
+def test_a_gpu_that_is_lost_to_this_process_is_named(error: Exception) -> None:
+    with pytest.raises(DeviceBroken, match="broke while running") as caught, faults("x", "running"):
         raise error
     assert caught.value.__cause__ is error
 
