@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg2
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.pool import QueuePool
 
 from farm.errors import DatabaseUnavailable, SetupError
+from farm.patience import CONNECT_S, Doorman, bounded_connection
 from farm.prepared import Prepared
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class Database:
     Args:
         url: an SQLAlchemy URL with the psycopg2 driver.
         pool_size: connections kept open; one per request thread is enough.
-        timeout_s: the longest wait for a connection, a lock or a statement.
+        timeout_s: the longest wait for a lock, a statement, or one of the pool's connections.
     """
 
     def __init__(self, url: str, *, pool_size: int = 16, timeout_s: float = 5.0) -> None:
@@ -59,14 +60,20 @@ class Database:
                 # The server gives up first, so that a hung statement frees its locks.
                 "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
                 " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC",
-                "connect_timeout": max(2, int(timeout_s)),
+                "connection_factory": bounded_connection(timeout_s),
                 "application_name": "farm",
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
-                "tcp_user_timeout": milliseconds,
+                "tcp_user_timeout": int(CONNECT_S * 1000),
             },
         )
+        doorman = Doorman()
+
+        def connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+            return doorman.connect(*arguments, **options)
+
+        event.listen(self.engine, "do_connect", connect)
         self._transactional = self.engine.execution_options(isolation_level="READ COMMITTED")
 
     @contextlib.contextmanager
