@@ -74,6 +74,21 @@ class _Schemas(PydanticModelAdapter):
         return known[mode]
 
 
+class _Specification(SpecTree):
+    """Copies the schema of a model once, not again for every route that names it."""
+
+    def __init__(self, *words: Any, **settings: Any) -> None:
+        super().__init__(*words, **settings)
+        self._copied: dict[str, tuple[type[Any], SchemaMode]] = {}
+
+    def _add_model(self, model: type[Any], mode: SchemaMode = "validation") -> str:
+        name: str = self.naming_strategy(model)
+        if self._copied.get(name) != (model, mode):
+            super()._add_model(model, mode)
+            self._copied[name] = (model, mode)
+        return name
+
+
 class _Routes(FlaskPlugin):
     """Describes what stands in a path by the pattern that the route takes there."""
 
@@ -94,7 +109,7 @@ class _Routes(FlaskPlugin):
 
 def specification(dialect: Dialect, public_url: str) -> SpecTree:
     """An empty specification of a storefront; its routes write themselves into it."""
-    return SpecTree(
+    return _Specification(
         "flask",
         backend=_Routes,
         # The library types even its own adapter as none of its adapters.
