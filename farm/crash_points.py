@@ -75,6 +75,10 @@ class Effect(StrEnum):
     NODE_FORGET = "node.forget"
     MONTH = "month.begin"
     AUDIT = "audit.keep"
+    CANARY_SEND = "canary.send"
+    """Canaries are sent, and noted as sent."""
+    CANARY_ANSWER = "canary.answer"
+    """A worker notes the canary that it took."""
 
     # Telling customers: the control worker too.
     WEBHOOK_TURN = "webhook.turn"

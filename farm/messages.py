@@ -4,7 +4,8 @@ PostgreSQL holds every job; a message only says "look at this one" and may be lo
 late or out of order. A ``GENERATE`` message is rung on the model's own queue, a ``FETCH`` one
 on the intake queue. Its Celery task id is the job's id, which is all it says: it has no
 arguments. The others have no arguments either; beat sends them on the schedule in
-``tasks/beat.py``, to the control queue or, for ``WEBHOOKS``, to that one's own.
+``tasks/beat.py``, to the control queue or, for ``WEBHOOKS``, to that one's own. Only a
+``CANARY`` is sent by the control worker, to every queue there is.
 """
 
 from __future__ import annotations
@@ -46,7 +47,25 @@ AUDIT = "farm.audit"
 WEBHOOKS = "farm.webhooks"
 """Send the webhooks that are due, for some minutes, where no other process does."""
 
-TASKS = (GENERATE, FETCH, SWEEP, REAP, CLEAN, ORPHANS, RENEW, AUDIT, WEBHOOKS)
+CANARIES = "farm.canaries"
+"""Send a canary down every queue whose last one came back."""
+
+CANARY = "farm.canary"
+"""Say that this message came out of its queue. Control sends it, to any queue."""
+
+TASKS = (
+    GENERATE,
+    FETCH,
+    SWEEP,
+    REAP,
+    CLEAN,
+    ORPHANS,
+    RENEW,
+    AUDIT,
+    WEBHOOKS,
+    CANARIES,
+    CANARY,
+)
 
 
 @dataclass(frozen=True, slots=True)

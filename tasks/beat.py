@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from celery.beat import PersistentScheduler, ScheduleEntry
 from kombu.messaging import Producer
 
 from farm.broker import messages_waiting
+from farm.canaries import EVERY_S
 from farm.config import Settings, make_folder
 from farm.crash_points import Effect, around
 from farm.errors import BrokerUnavailable
 from farm.messages import (
     AUDIT,
+    CANARIES,
     CLEAN,
     CONTROL_QUEUE,
     ORPHANS,
@@ -29,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 BACKLOG_MAX = 100
 """Beat sends nothing to a queue in which this many wait: each would be one more of the same."""
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 _QUEUES = {WEBHOOKS: WEBHOOKS_QUEUE}
 """Where a task has a queue of its own; the others go to control's."""
 
@@ -44,6 +48,7 @@ def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         AUDIT: 3600.0,
         # One that finds another one sending ends at once.
         WEBHOOKS: settings.sweep_every_s,
+        CANARIES: EVERY_S,
     }
     return {
         name: {
@@ -67,9 +72,13 @@ class Scheduler(PersistentScheduler):  # type: ignore[misc]
     """
 
     def setup_schedule(self) -> None:
-        """Open the file of what ran when, in a folder that is made if missing."""
+        """Open the file of what ran when, in a folder that is made if missing.
+
+        Canaries are due at once: a farm that starts is to be seen to be ready.
+        """
         make_folder(Path(self.schedule_filename).parent)
         super().setup_schedule()
+        self.schedule[CANARIES].last_run_at = _LONG_AGO
 
     def apply_entry(self, entry: ScheduleEntry, producer: Producer | None = None) -> None:
         """Send a task that is due, unless too many wait already."""

@@ -15,6 +15,7 @@ from farm.services import open_catalog
 from tasks import sweep
 from tasks.affinity import ResidentFirstOrder
 from tasks.beat import schedule
+from tasks.canary import answer_canary, keep_quiet, send_canaries
 from tasks.child import Child, ChildSlot
 from tasks.drain import Drain
 from tasks.fetch import fetch
@@ -40,6 +41,7 @@ def build(settings: Settings) -> tuple[Celery, ChildSlot]:
     if is_redis(settings.need_broker()):
         order = ResidentFirstOrder(settings.switch_after_s)
         app.conf.broker_transport_options["queue_order_strategy"] = order
+    app.conf.worker_pool = "tasks.pool:TaskPool"
     app.conf.beat_schedule = schedule(settings)
     app.conf.beat_scheduler = "tasks.beat:Scheduler"
     return app, slot
@@ -56,6 +58,10 @@ def _register(app: Celery, slot: ChildSlot) -> None:
     def run_fetch(task: Task) -> None:
         fetch(slot.open(), uuid.UUID(task.request.id))
 
+    def run_canary(task: Task) -> None:
+        queue = task.request.delivery_info["routing_key"]
+        answer_canary(slot.open(), queue, task.request.hostname)
+
     # Not shared: Celery would register them with every other application of the process too.
     app.task(run_generate, name=messages.GENERATE, bind=True, shared=False, Request=request)
     app.task(
@@ -66,6 +72,7 @@ def _register(app: Celery, slot: ChildSlot) -> None:
         soft_time_limit=FETCH_SOFT_LIMIT_S,
         time_limit=FETCH_HARD_LIMIT_S,
     )
+    app.task(run_canary, name=messages.CANARY, bind=True, shared=False)
     app.task(
         _on_child(slot, send_webhooks),
         name=messages.WEBHOOKS,
@@ -80,6 +87,7 @@ def _register(app: Celery, slot: ChildSlot) -> None:
         messages.ORPHANS: sweep.orphans,
         messages.RENEW: sweep.renew,
         messages.AUDIT: sweep.audit_books,
+        messages.CANARIES: send_canaries,
     }
     for name, work in control.items():
         app.task(
@@ -110,6 +118,7 @@ def follow_worker(slot: ChildSlot) -> None:
     def shutting_down(**_: Any) -> None:
         slot.drain.begin(slot.settings.drain_s)
 
+    keep_quiet()
     signals.worker_process_init.connect(child_starts, weak=False)
     signals.worker_process_shutdown.connect(child_ends, weak=False)
     signals.worker_shutting_down.connect(shutting_down, weak=False)

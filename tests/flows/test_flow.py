@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from farm import canaries
+from farm.broker import make_celery, messages_waiting
 from tests.farm.checks import assert_books_balance
 from tests.flows.rabbitmq import server_command, start_rabbitmq
 from tests.flows.whole_farm import FLUX, LONG_SDXL, SDXL, WholeFarm, whole_farm
@@ -62,6 +64,7 @@ def test_a_picture_is_made_downloaded_and_charged(farm: WholeFarm) -> None:
         assert worker.output().count(f"loaded {model} on ") == 1
 
     the_control_worker_does_what_beat_says(farm)
+    canaries_come_back_and_do_not_pile_up(farm)
     flower_shows(farm, jobs)
 
 
@@ -88,6 +91,21 @@ def the_control_worker_does_what_beat_says(farm: WholeFarm) -> None:
             60,
             farm.logs,
         )
+
+
+def canaries_come_back_and_do_not_pile_up(farm: WholeFarm) -> None:
+    served = ("gpu.sdxl", "gpu.flux-schnell")
+    found = canaries.look(farm.services.db, farm.services.queues)
+    assert found.control == "ok", farm.logs()
+    assert {name for name, queue in found.queues.items() if queue.is_ready} == {
+        *served,
+        *canaries.CONTROL_QUEUES,
+    }
+    waiting = messages_waiting(make_celery(farm.services.settings, farm.services.catalog))
+    # The queues of absent workers.
+    assert {waiting[name] for name in farm.services.queues if name not in served} == {1}
+    for log in farm.folder.glob("*.log"):
+        assert "farm.canary[" not in log.read_text()
 
 
 def flower_shows(farm: WholeFarm, jobs: list[str]) -> None:

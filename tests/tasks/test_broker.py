@@ -12,6 +12,7 @@ from farm.catalog import Catalog
 from farm.config import Settings
 from farm.errors import BrokerUnavailable, SetupError
 from farm.messages import (
+    CANARY,
     CONTROL_QUEUE,
     FETCH,
     GENERATE,
@@ -107,7 +108,7 @@ def test_beat_schedules_every_control_task(settings: Settings) -> None:
     from tasks.beat import schedule
 
     table = schedule(settings)
-    assert {entry["task"] for entry in table.values()} == set(TASKS) - {GENERATE, FETCH}
+    assert {entry["task"] for entry in table.values()} == set(TASKS) - {GENERATE, FETCH, CANARY}
     queues = {task: entry["options"]["queue"] for task, entry in table.items()}
     assert queues.pop(WEBHOOKS) == WEBHOOKS_QUEUE
     assert set(queues.values()) == {CONTROL_QUEUE}
