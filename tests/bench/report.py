@@ -110,8 +110,12 @@ def per_second(rates: Sequence[float]) -> str:
 
 def table(figures: Sequence[Figure]) -> str:
     """The figures as a Markdown table that is also readable as it is."""
-    rows = [_COLUMNS, *(figure.row() for figure in figures)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    return aligned([_COLUMNS, *(figure.row() for figure in figures)])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the first of them the head, as a Markdown table with straight columns."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
         for row in rows
@@ -122,8 +126,6 @@ def table(figures: Sequence[Figure]) -> str:
 
 def write_results(figures: Sequence[Figure], seconds: float, postgres: str, redis: str) -> None:
     """Keep a whole run, with the machine it ran on."""
-    memory_gib = psutil.virtual_memory().total / (1 << 30)
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     RESULTS.write_text(
         f"""# What `make bench` measured last
 
@@ -133,18 +135,25 @@ Ratios are medians over rounds of ours / peer, measured in turns in the same run
 `peer` are medians of their own. Where there is no peer, `ratio` is the figure itself. The bounds
 are the ones the run fails on (`must`) and the ones aimed at (`aim`).
 
-| machine | |
+{machine(seconds, f"PostgreSQL {postgres} (fsync on), Redis {redis}")}
+""",
+        encoding="utf-8",
+    )
+
+
+def machine(seconds: float, servers: str) -> str:
+    """The table of what a run took and what it ran on."""
+    memory_gib = psutil.virtual_memory().total / (1 << 30)
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return f"""| machine | |
 |---|---|
 | date | {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, {seconds / 60:.1f} minutes |
 | processor | {_processor()}, {os.cpu_count()} cores |
 | memory | {memory_gib:.0f} GiB |
 | system | {platform.system()} {platform.release()} |
 | Python | {platform.python_version()} |
-| servers | PostgreSQL {postgres} (fsync on), Redis {redis} |
-| packages | {packages} |
-""",
-        encoding="utf-8",
-    )
+| servers | {servers} |
+| packages | {packages} |"""
 
 
 def _processor() -> str:
