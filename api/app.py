@@ -67,7 +67,7 @@ def create_app(
     hosts = hosts_served(settings.hosts, served)
     dialects = [dialect for dialect in dialects if dialect.id in served]
     runtime = build_runtime(settings)
-    metrics = Metrics(runtime.services.db, runtime.services.catalog, metrics_folder)
+    metrics = Metrics(runtime.reports_db, runtime.services.catalog, metrics_folder)
     app = Flask("api", static_folder=None)
     app.request_class = FarmRequest
     app.config.update(MAX_CONTENT_LENGTH=settings.body_bytes_max, PROVIDE_AUTOMATIC_OPTIONS=False)

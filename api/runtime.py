@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from celery import Celery
 from flask_limiter import Limiter
@@ -29,8 +29,13 @@ from farm.outlook import load_outlook
 from farm.services import Services, build_services
 from farm.storage import UrlSigner
 
+ANSWER_DB_TIMEOUT_S = 2.0
+"""Who asks for anything hears within this that the database is away, and keeps a thread no longer;
+``FARM_DB_TIMEOUT_S`` may make it shorter."""
 ROOM_DB_TIMEOUT_S = 2.0
 """The waiting room does nothing else meanwhile."""
+REPORTS_DB_POOL = 2
+"""Connections for what is asked over all jobs, once for everybody: a long backlog takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Runtime:
     announcer: Announcer
     room: WaitingRoom
     room_db: Database
+    reports_db: Database
 
     @property
     def settings(self) -> Settings:
@@ -67,6 +73,7 @@ class Runtime:
         limits.close(self.limiter)
         self.services.dispose()
         self.room_db.dispose()
+        self.reports_db.dispose()
         self.access_log.close()
 
 
@@ -76,13 +83,17 @@ def build_runtime(settings: Settings) -> Runtime:
     Raises:
         SetupError: a service that the settings should name is missing; the message says which.
     """
-    services = build_services(settings)
+    hasty_s = min(settings.db_timeout_s, ANSWER_DB_TIMEOUT_S)
+    services = replace(
+        build_services(settings), db=_database(settings, settings.db_pool_size, hasty_s)
+    )
+    reports_db = _database(settings, REPORTS_DB_POOL, settings.db_timeout_s)
     celery = make_celery(settings, services.catalog)
     queues = services.catalog.queues
-    outlooks = Outlooks(lambda: load_outlook(services.db, queues, settings.switch_after_s))
+    outlooks = Outlooks(lambda: load_outlook(reports_db, queues, settings.switch_after_s))
 
     # A connection of its own, which no request can keep it waiting for.
-    room_db = Database(settings.need_database(), pool_size=1, timeout_s=ROOM_DB_TIMEOUT_S)
+    room_db = _database(settings, 1, ROOM_DB_TIMEOUT_S)
 
     def look(job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, views.JobView]:
         return views.get_jobs(room_db, job_ids)
@@ -100,9 +111,14 @@ def build_runtime(settings: Settings) -> Runtime:
         access_log=AccessLog(settings.log_level),
         pictures=PictureReader(),
         fetch_policy=policy_of(settings),
-        typical=TypicalSeconds(lambda: views.typical_seconds(services.db)),
+        typical=TypicalSeconds(lambda: views.typical_seconds(reports_db)),
         outlooks=outlooks,
         announcer=Announcer(settings.limits_url),
         room=WaitingRoom(settings.limits_url, look, place=outlooks.placed),
         room_db=room_db,
+        reports_db=reports_db,
     )
+
+
+def _database(settings: Settings, pool_size: int, timeout_s: float) -> Database:
+    return Database(settings.need_database(), pool_size=pool_size, timeout_s=timeout_s)

@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     # PostgreSQL.
     db_pool_size: Annotated[int, Field(ge=1, le=256)] = 16
     db_timeout_s: Seconds = 5.0
-    """Longest wait for a connection, a lock or a statement."""
+    """Longest wait for a connection, a lock or a statement; the API's requests wait 2 s at most."""
 
     # Operators.
     flower_auth: str = ""
