@@ -22,12 +22,16 @@ from typing import Any
 from sqlalchemy import text
 
 from farm.audit import audit
+from farm.errors import DatabaseUnavailable
+from farm.services import Services
 from tests.factories import Customer
 from tests.faults.farm import TrialFarm
 from tests.processes import wait_until
 
 _ANSWER_S = 30.0
 _AGAIN_S = 0.2
+_DEATHS_MAX = 2
+"""What the farm promises. Not asked of it, so that it cannot excuse itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Oracle:
         self._lock = threading.Lock()
         self._acknowledged: list[Acknowledged] = []
         self._began: dict[uuid.UUID, tuple[Customer, float]] = {}
+        self._requests: dict[str, tuple[Customer, dict[str, Any], dict[str, str]]] = {}
         self.watch(farm.who)
 
     def watch(self, who: Customer) -> Customer:
@@ -85,8 +90,19 @@ class Oracle:
             OSError, HTTPException: nobody answered for as long as the patience lasts.
         """
         who = who or self._farm.who
-        body = {"prompt": f"a red circle {prompt}", "model": model, **more}
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        # By this word the jobs of one request are known, also those that nobody was told of.
+        ask = uuid.uuid4().hex
+        body = {"prompt": f"a red circle {prompt} ask={ask}", "model": model, **more}
+        return self._ask(who, body, {"Idempotency-Key": ask}, patience_s)
+
+    def again(self, job: str) -> str:
+        """Send the request of an earlier submit once more, as a client does who heard no answer.
+        Raises as :meth:`submit` does."""
+        return self._ask(*self._requests[job], _ANSWER_S)
+
+    def _ask(
+        self, who: Customer, body: dict[str, Any], headers: dict[str, str], patience_s: float
+    ) -> str:
         until = time.monotonic() + patience_s
         while True:
             try:
@@ -98,41 +114,60 @@ class Oracle:
                 if is_refused or time.monotonic() > until:
                     raise
                 time.sleep(_AGAIN_S)
-        done = Acknowledged(answer["generation_id"], who, float(answer["credits_used"]))
+        job = str(answer["generation_id"])
+        self._requests[job] = (who, body, headers)
+        self.note(job, who, float(answer["credits_used"]))
+        return job
+
+    def note(self, job: str, who: Customer, price: float) -> None:
+        """Remember a submit that was acknowledged."""
         with self._lock:
-            self._acknowledged.append(done)
-        return done.job
+            self._acknowledged.append(Acknowledged(job, who, price))
 
     def quiet(self, timeout_s: float = 60.0) -> None:
         """Wait until no job lives any more."""
         wait_until(lambda: not self._live(), timeout_s, lambda: f"{self._live()}\n{self._tail()}")
 
-    def verdict(self, timeout_s: float = 60.0) -> Ends:
-        """Wait until all is quiet, and say what is wrong."""
+    def verdict(self, timeout_s: float = 60.0, *, repeats: int | None = None) -> Ends:
+        """Wait until all is quiet, and say what is wrong.
+
+        ``repeats`` is how many runs the faults of a test excuse, of the jobs whose engine was
+        not told to fail; None is any number. Where it is given, none of those may have failed.
+        """
         self.quiet(timeout_s)
-        rows = {str(row.id): row for row in self._rows()}
-        complaints = [*self._audited(), *self._run_twice(), *self._money(rows)]
+        services = self._farm.services
+        rows = {str(row.id): row for row in _rows(services)}
+        complaints = [*written(services), *self._run_twice(), *self._money(rows)]
+        if repeats is not None:
+            complaints += self._needless(rows, repeats)
         for one in self.acknowledged:
             complaints += self._kept(one, rows.get(one.job))
         return Ends(Counter(row.state for row in rows.values()), tuple(complaints))
 
-    def check(self, timeout_s: float = 60.0) -> Ends:
+    def check(self, timeout_s: float = 60.0, *, repeats: int | None = None) -> Ends:
         """The verdict; AssertionError where there is anything to complain of."""
-        ends = self.verdict(timeout_s)
+        ends = self.verdict(timeout_s, repeats=repeats)
         assert not ends.complaints, "\n".join([*ends.complaints[:20], self._tail()])
         return ends
-
-    def _audited(self) -> list[str]:
-        return [
-            f"audit {found.number}: {found.sentence}: {found.offenders}, as {found.example}"
-            for found in audit(self._farm.services)
-            if not found.holds
-        ]
 
     def _run_twice(self) -> list[str]:
         starts = Counter(run[1:3] for run in self._farm.runs() if run[0] == "start")
         return [f"attempt {n} of {job} ran {times} times" for (job, n), times in starts.items()
                 if times > 1]  # fmt: skip
+
+    def _needless(self, rows: Mapping[str, Any], repeats: int) -> list[str]:
+        """Runs and failures of this oracle's jobs that no fault excuses."""
+        sound = [one.job for one in self.acknowledged if not rows[one.job].is_to_fail]
+        starts = Counter(run[1] for run in self._farm.runs() if run[0] == "start")
+        more = sum(max(0, starts[job] - 1) for job in sound)
+        found = [
+            f"{job} ended as {rows[job].state} although nothing was wrong with it"
+            for job in sound
+            if rows[job].state != "succeeded"
+        ]
+        if more > repeats:
+            found.append(f"{more} runs were repeated, and the faults excuse {repeats}")
+        return found
 
     def _money(self, rows: Mapping[str, Any]) -> list[str]:
         found = []
@@ -174,13 +209,13 @@ class Oracle:
             return [f"the file of {one.job} is not of attempt {row.settled_attempt}"]
         return []
 
-    def _rows(self) -> list[Any]:
-        with self._farm.services.db.statement() as connection:
-            return list(connection.execute(_JOBS).all())
-
     def _live(self) -> list[str]:
-        with self._farm.services.db.statement() as connection:
-            return [" ".join(map(str, row)) for row in connection.execute(_LIVE).all()]
+        try:
+            rows = self._farm.services.db.attempt(lambda c: c.execute(_LIVE).all())
+        except DatabaseUnavailable as error:
+            # Away on somebody's purpose; nothing is quiet meanwhile.
+            return [str(error)]
+        return [" ".join(map(str, row)) for row in rows]
 
     def _tail(self) -> str:
         return self._farm.logs()
@@ -218,12 +253,35 @@ def call(
         raise
 
 
+def written(services: Services) -> list[str]:
+    """What is wrong with the database by itself: what the audit finds, and a few things more."""
+    complaints = [
+        f"audit {found.number}: {found.sentence}: {found.offenders}, as {found.example}"
+        for found in audit(services)
+        if not found.holds
+    ]
+    rows = _rows(services)
+    for row in rows:
+        if row.deaths > _DEATHS_MAX:
+            complaints.append(f"{row.id} has ended {row.deaths} workers")
+        if row.output_key and not row.output_key.startswith(f"{row.id}/{row.settled_attempt}/"):
+            complaints.append(f"{row.id} was settled with the file of another attempt")
+    asked = Counter(row.ask for row in rows if row.ask)
+    return [*complaints, *(f"one request made {n} jobs" for n in asked.values() if n > 1)]
+
+
+def _rows(services: Services) -> list[Any]:
+    return list(services.db.attempt(lambda c: c.execute(_JOBS).all()))
+
+
 def _balance(farm: TrialFarm, who: Customer) -> float:
     return float(call(farm, who, "GET", "/v1/account/balance")["credits_remaining"])
 
 
 _JOBS = text(
-    "SELECT id, account_id, state, price, attempt, settled_attempt, output_sha256 FROM jobs"
+    "SELECT id, account_id, state, price, attempt, deaths, settled_attempt, output_key, "
+    "output_sha256, substring(params ->> 'prompt' FROM 'ask=([0-9a-f]+)') AS ask, "
+    "coalesce(params ->> 'prompt' LIKE '%fail=%', false) AS is_to_fail FROM jobs"
 )
 _LIVE = text(
     "SELECT id, state, attempt, deaths, queue, worker FROM jobs "

@@ -4,7 +4,8 @@ In the folder of a trial farm:
 
 - ``points/armed/<role>~<point>``: the next process of that role that reaches the point ends there
   by SIGKILL; what the file says is who dies: ``child`` (the process itself) or ``node`` (its
-  parent first, as when a machine loses power);
+  parent first, as when a machine loses power); where it says ``stopped``, both stand still
+  instead, until somebody lets them go on;
 - ``points/fired/<role>~<point>``: it did, and its pid is in the file;
 - ``points/passed/<role>~<point>``: a process of that role has been there.
 """
@@ -16,7 +17,7 @@ import signal
 from pathlib import Path
 from typing import Literal
 
-Victim = Literal["child", "node"]
+Victim = Literal["child", "node", "stopped"]
 
 
 class Points:
@@ -40,9 +41,10 @@ class Points:
             return
         victim = (self._fired / name).read_text(encoding="ascii")
         (self._fired / name).write_text(str(os.getpid()), encoding="ascii")
-        if victim == "node":
-            os.kill(os.getppid(), signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
+        signum = signal.SIGSTOP if victim == "stopped" else signal.SIGKILL
+        if victim != "child":
+            os.kill(os.getppid(), signum)
+        os.kill(os.getpid(), signum)
 
 
 class Armoury:
@@ -63,6 +65,10 @@ class Armoury:
         """Let nobody die any more."""
         for path in self._armed.iterdir():
             path.unlink(missing_ok=True)
+
+    def take_back(self, role: str, point: str) -> None:
+        """Let nobody of that role die there."""
+        (self._armed / f"{role}~{point}").unlink(missing_ok=True)
 
     def fired(self, role: str, point: str) -> int:
         """The pid of the process that died there; 0 while none did."""
