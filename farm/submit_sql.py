@@ -17,12 +17,15 @@ IDEMPOTENCY_HOURS = 24
 _TURN = """least(
                 greatest(line.begins, (turns ->> :queue)::bigint + 1), line.begins + live + 1)"""
 
-# Counting a long queue takes longer than all the rest, so it is done where :counted says so.
-_BACKLOG = """
-        SELECT count(*) AS jobs FROM (
-            SELECT 1 FROM jobs WHERE queue = :queue AND state = 'queued' AND :counted
-            LIMIT :queue_max
-        ) AS waiting
+# The turn that the job's line has come to, and how many jobs wait in its queue. Counting a long
+# queue takes longer than all the rest, so it is done where :counted says so.
+_LINE = """
+        SELECT coalesce((SELECT turn FROM lines
+                         WHERE queue = :queue AND priority = :priority), 0) AS begins,
+            CASE WHEN :counted THEN (
+                SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = :queue
+                                      AND state = 'queued' LIMIT :queue_max) AS waiting
+            ) ELSE 0 END AS backlog OFFSET 0
     """
 
 
@@ -37,20 +40,16 @@ def _submit_sql(*, once: bool, with_inputs: bool) -> str:
 )
 """
     return f"""
-    WITH line AS (
-        SELECT coalesce(max(turn), 0) AS begins FROM lines
-        WHERE queue = :queue AND priority = :priority
-    )
-    , backlog AS ({_BACKLOG})
+    WITH line AS ({_LINE})
     , account AS (
         UPDATE accounts SET held = held + :price, jobs_made = jobs_made + 1, live = live + 1,
             turns = turns || jsonb_build_object(CAST(:queue AS text), {_TURN})
-        FROM line, backlog
+        FROM line
         WHERE id = :account AND posted - held >= :price AND status = 'active'
-          AND live < :jobs_max AND backlog.jobs < :queue_max
+          AND live < :jobs_max AND backlog < :queue_max
           AND EXISTS (SELECT 1 FROM api_keys WHERE id = :key_id AND revoked_at IS NULL)
           {unused if once else ""}
-        RETURNING id, jobs_made, (turns ->> :queue)::bigint AS turn, backlog.jobs AS backlog
+        RETURNING id, jobs_made, (turns ->> :queue)::bigint AS turn, backlog
     )
     , job AS (
         INSERT INTO jobs (id, account_id, seq, batch_id, batch_place, batch_size, storefront,
@@ -68,7 +67,7 @@ def _submit_sql(*, once: bool, with_inputs: bool) -> str:
     {ledger.OPEN_HOLD}
     {remember if once else ""}
     {inputs.INSERT if with_inputs else ""}
-    SELECT created_at, account.backlog FROM job, account
+    SELECT created_at, (SELECT backlog FROM account) AS backlog FROM job
     """
 
 
