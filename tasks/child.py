@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,16 +20,19 @@ from farm.services import Services, build_services, open_catalog
 from farm.types import Artifact, Claim, JobState
 from farm.upstreams import load_upstreams
 from models import base, registry
+from tasks import pool
 from tasks.breakers import Breakers
 from tasks.drain import Drain
 from tasks.reporter import NodeName, Reporter
-from tasks.residency import GIB, Residency
+from tasks.residency import GIB, Residency, in_one_piece
 from tasks.upstreams import upstream_setup
 
 _INTERRUPTS = (SoftTimeLimitExceeded,)
 """A time limit's signal may arrive in the middle of a library's call."""
 _JUDGE_BYTES = GIB // 2
 """Room for the classifier that looks at results: 0.35 GB of weights in single precision."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +48,42 @@ class Child:
     cancellations: Cancellations
     reporter: Reporter
     judge: base.Judge | None = None
+    retiring: threading.Event = field(default_factory=threading.Event)
 
     def refusal(self, artifact: Artifact) -> str | None:
         """The label for which the result policy refuses what an engine made, or None.
 
         Raises:
             SetupError, OutOfMemory, EngineFault: it could not be told; then nobody may have it.
+            LoadInterrupted: the time was up before the judge was loaded.
         """
         if self.judge is None:
             return None
-        self.judge.load(base.pick_device())
+        with in_one_piece():
+            self.judge.load(base.pick_device())
         return self.judge.refusal(artifact)
 
     def tell(self, claim: Claim, state: JobState) -> None:
         """Let whoever waits know that an attempt has ended, and how."""
         self.announcer.tell(JobEvent(claim.job_id, state, claim.attempt))
 
+    def retire(self, why: str) -> None:
+        """End this process before its next job, because that would fail here; the pool starts
+        another, which may take it."""
+        _log.warning("this process ends and another takes its place: %s", why)
+        self.retiring.set()
+
     def close(self) -> None:
         """Unload every engine, send what is still to be rung, close every connection.
 
-        First of all the node is taken off the list: it serves nobody any more.
+        First of all the node is taken off the list: it serves nobody any more. What a process
+        that retires holds is left to the system: unloading it may fail as everything else does.
         """
         self.reporter.close()
-        self.residency.clear()
-        if self.judge is not None:
-            self.judge.unload()
+        if not self.retiring.is_set():
+            self.residency.clear()
+            if self.judge is not None:
+                self.judge.unload()
         self.cancellations.close()
         self.announcer.close()
         self.dispatcher.stop()
@@ -117,6 +133,7 @@ class ChildSlot:
                 Cancellations(redis_url),
                 Reporter(services, residency, self.drain),
                 judge,
+                pool.retiring,
             )
             if self._node is not None:
                 self._child.reporter.start(self._node)

@@ -16,6 +16,7 @@ from tasks.child import Child
 from tasks.failures import end_attempt
 from tasks.heartbeat import Heartbeat
 from tasks.limits import GRACE_S, process_ends_after
+from tasks.residency import in_one_piece
 
 _REFUSAL = "The result was refused by the content policy and not kept. Nothing was charged."
 
@@ -72,7 +73,9 @@ def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
     started = time.monotonic()
     request = inputs.run_request(child.services.storage, claim)
     with child.residency.use(child.services.catalog.models[claim.model]) as engine:
-        heartbeat.check()
+        with in_one_piece():
+            # A library that catches everything may have lost the signal while it loaded.
+            heartbeat.check()
         artifact = engine.run(request, heartbeat.on_step)[0]
         served_by = engine.served_by
     if label := child.refusal(artifact):

@@ -8,6 +8,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 
+from billiard.exceptions import SoftTimeLimitExceeded
+
 from farm.cards import ModelCard
 from farm.nodes import HeldModel
 from models.base import CPU, Engine
@@ -15,6 +17,20 @@ from models.base import CPU, Engine
 GIB = 1 << 30
 
 _log = logging.getLogger(__name__)
+
+
+class LoadInterrupted(SoftTimeLimitExceeded):  # type: ignore[misc]
+    """The time limit came in the middle of a load. A library that was imported by half cannot be
+    imported again, so this process is of no more use."""
+
+
+@contextlib.contextmanager
+def in_one_piece() -> Iterator[None]:
+    """The block loads something. Raises LoadInterrupted where the time limit comes meanwhile."""
+    try:
+        yield
+    except SoftTimeLimitExceeded as error:
+        raise LoadInterrupted from error
 
 
 class Residency:
@@ -73,14 +89,10 @@ class Residency:
 
         Raises:
             WeightsMissing, ExtraMissing, OutOfMemory, EngineFault: it cannot be loaded.
+            LoadInterrupted: its time was up before it was loaded.
         """
-        if card.is_hosted:
-            # Asking for the device would load torch, which need not be installed here.
-            device = CPU
-        else:
-            self._picked = device = self._device()
-            self._make_room(card, device)
-        engine = self._loaded.get(card.id) or self._load(card, device)
+        with in_one_piece():
+            engine = self._find(card)
         self._loaded.move_to_end(card.id)
         self._in_use.add(card.id)
         try:
@@ -93,6 +105,15 @@ class Residency:
         for model_id in self.loaded:
             if model_id not in self._in_use:
                 self._drop(model_id)
+
+    def _find(self, card: ModelCard) -> Engine:
+        if card.is_hosted:
+            # Asking for the device would load torch, which need not be installed here.
+            device = CPU
+        else:
+            self._picked = device = self._device()
+            self._make_room(card, device)
+        return self._loaded.get(card.id) or self._load(card, device)
 
     def _load(self, card: ModelCard, device: str) -> Engine:
         started = time.monotonic()

@@ -9,7 +9,8 @@ The words are ``name=value`` with spaces between; whatever else the prompt holds
 ``bytes``    200     size of the result
 ``fail``             ``error``, ``oom``, ``wrong`` (the customer's fault), ``exit``, ``abort``,
                      ``refuse`` (the content policy's no), ``hang`` (sleeps on), ``hang-hard``
-                     (sleeps on and lets no other thread of the process run)
+                     (sleeps on and lets no other thread of the process run), ``gpu`` (as when
+                     a kernel went wrong)
 ``times``    99      fail in so many attempts, the first ones
 ============ ======= ==========================================================================
 
@@ -31,6 +32,8 @@ from models.base import EngineSetup
 FOLDER = "FAULTS_FOLDER"
 """The environment variable that names the folder of a trial farm."""
 RUNS = "runs.log"
+SLOW_LOAD = "slow-load"
+"""While a file of this name is in the folder, loading the engine takes for ever."""
 _FOREVER_S = 3600
 
 
@@ -67,6 +70,8 @@ class TrialEngine:
 
     def load(self, device: str) -> None:
         """Pretend to hold a megabyte."""
+        if (Path(os.environ[FOLDER]) / SLOW_LOAD).exists():
+            time.sleep(_FOREVER_S)
         self.resident_bytes = 1 << 20
 
     def run(self, request: RunRequest, on_step: OnStep) -> list[Artifact]:
@@ -92,6 +97,8 @@ def _fail(how: str) -> None:
     match how:
         case "error":
             raise EngineFault("It was told to break.")
+        case "gpu":
+            raise RuntimeError("CUDA error: it was told to break the GPU.")
         case "oom":
             raise OutOfMemory("It was told to run out of memory.")
         case "wrong":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -14,6 +16,7 @@ from sqlalchemy import text
 from farm import jobs, settle, views
 from farm.broker import messages_waiting
 from farm.errors import (
+    DeviceBroken,
     EngineFault,
     FieldError,
     InvalidRequest,
@@ -26,6 +29,7 @@ from farm.types import Artifact, JobState, OnStep, RunRequest
 from farm.views import JobView
 from tasks.child import Child
 from tasks.generate import generate
+from tasks.residency import LoadInterrupted
 from tests import factories
 from tests.contracts.storage import FOREVER_S
 from tests.farm.checks import amounts, assert_books_balance
@@ -62,6 +66,10 @@ def raising(error: BaseException) -> Body:
         raise error
 
     return body
+
+
+def void(_: object) -> None:
+    """A body returns nothing."""
 
 
 def rung(child: Child) -> Callable[[], bool]:
@@ -166,6 +174,50 @@ def test_out_of_memory_empties_the_device_and_is_tried_once_more(
     job = case.job
     assert (job.state, job.error_code, job.attempt) == (JobState.FAILED, "gpu_out_of_memory", 2)
     assert_books_balance(child.services)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DeviceBroken("an illegal memory access"), "gpu_failed"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "gpu_failed"),
+        (LoadInterrupted(), "timeout"),
+    ],
+)
+def test_a_process_that_would_fail_every_job_retires_and_the_job_goes_on_elsewhere(
+    child: Child, case: Case, workshop: Workshop, error: Exception, code: str
+) -> None:
+    workshop.body = raising(error)
+    for _ in range(2):
+        child.retiring.clear()
+        generate(child, case.job_id, "worker@here")
+        assert (case.job.state, child.retiring.is_set()) == (JobState.QUEUED, True)
+    generate(child, case.job_id, "worker@here")
+    assert (case.job.state, case.job.error_code, case.job.attempt) == (JobState.FAILED, code, 3)
+    assert case.charged_tenths == 0
+    child.close()
+    assert workshop.engines["sdxl"].unloads == 0, "what is broken is not touched"
+
+
+def test_a_time_limit_in_the_middle_of_an_import_spoils_the_process(
+    child: Child, case: Case, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "imported_by_half"
+    raise_it = "from billiard.exceptions import SoftTimeLimitExceeded as S\nraise S\n"
+    (tmp_path / f"{name}.py").write_text(raise_it)
+    monkeypatch.syspath_prepend(tmp_path)
+    workshop.body = lambda request, on_step: void(importlib.import_module(name))
+    generate(child, case.job_id, "worker@here")
+    assert (case.job.state, case.job.error_code) == (JobState.FAILED, "timeout")
+    assert child.retiring.is_set()
+
+
+def test_other_faults_leave_the_process_in_use(
+    child: Child, case: Case, workshop: Workshop
+) -> None:
+    workshop.body = raising(SoftTimeLimitExceeded())
+    generate(child, case.job_id, "worker@here")
+    assert not child.retiring.is_set()
 
 
 def test_a_storage_that_is_away_fails_the_attempt_only(

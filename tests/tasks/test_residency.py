@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
 
 from farm.cards import ModelCard
 from farm.catalog import Catalog
 from farm.errors import WeightsMissing
+from tasks.residency import GIB, LoadInterrupted, Residency
 from tests.tasks.engines import Workshop
 
 
@@ -117,3 +119,16 @@ def test_a_hosted_model_asks_for_no_device_and_takes_nobodys_place(catalog: Cata
     with residency.use(catalog.models["gpt-image-1.5"]):
         pass
     assert set(residency.loaded) >= {"sdxl", "gpt-image-1.5"}
+
+
+def test_a_load_that_is_cut_short_is_told_from_a_run_that_is(catalog: Catalog) -> None:
+    def device() -> str:
+        raise SoftTimeLimitExceeded
+
+    residency = Residency(Workshop().create, device, lambda name: GIB)
+    with pytest.raises(LoadInterrupted), residency.use(catalog.models["sdxl"]):
+        pass
+    whole = Workshop().residency().use(catalog.models["sdxl"])
+    with pytest.raises(SoftTimeLimitExceeded) as caught, whole:
+        raise SoftTimeLimitExceeded
+    assert not isinstance(caught.value, LoadInterrupted)
