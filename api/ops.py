@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import Celery
@@ -16,12 +16,18 @@ from api.log import get_logger
 from api.metrics import CONTENT_TYPE, Metrics
 from api.replies import json_reply
 from api.runtime import Runtime
+from farm import canaries
+from farm.canaries import QueueState
 from farm.db import Database, schema_is_current
-from farm.errors import DatabaseUnavailable
+from farm.errors import DatabaseUnavailable, SetupError
 
-SEEN_WITHIN_S = 60.0
 _ASK_EVERY_S = 5.0
 _ANSWER_WITHIN_S = 1.0
+# What Redis is asked with; RabbitMQ passes over it.
+_QUICKLY = {"socket_timeout": _ANSWER_WITHIN_S, "socket_connect_timeout": _ANSWER_WITHIN_S}
+_NOT_ASKED = "not asked yet"
+_AWAY = "does not answer"
+_UNKNOWN = "not known: the database says it"
 
 _log = get_logger("api.ops")
 
@@ -30,7 +36,7 @@ def blueprint(runtime: Runtime, metrics: Metrics) -> Blueprint:
     """``/healthz``, ``/readyz`` and ``/metrics``."""
     routes = Blueprint("ops", __name__)
     services = runtime.services
-    watch = WorkerWatch(runtime.celery)
+    watch = BrokerWatch(runtime.celery)
 
     @routes.get("/healthz")
     @needs(Access.PROBE)
@@ -40,12 +46,10 @@ def blueprint(runtime: Runtime, metrics: Metrics) -> Blueprint:
     @routes.get("/readyz")
     @needs(Access.PROBE)
     def readyz() -> Response:
-        database = _database_state(services.db)
-        broker, seen = watch.look()
-        queues = {queue: _queue_state(seen.get(queue)) for queue in services.queues}
-        ready = database == broker == "ok" and all(q["ready"] for q in queues.values())
-        body = {"ready": ready, "database": database, "broker": broker, "queues": queues}
-        return json_reply(body, 200 if ready else 503)
+        database, control, queues = _readiness(services.db, services.queues)
+        parts = {"database": database, "broker": watch.look(), "control": control}
+        ready = set(parts.values()) == {"ok"} and all(q["ready"] for q in queues.values())
+        return json_reply({"ready": ready, **parts, "queues": queues}, 200 if ready else 503)
 
     @routes.get("/metrics")
     @needs(Access.PROBE)
@@ -55,14 +59,10 @@ def blueprint(runtime: Runtime, metrics: Metrics) -> Blueprint:
     return routes
 
 
-class WorkerWatch:
-    """Which queues have a worker, asked of the workers themselves over the broker.
+class BrokerWatch:
+    """Whether the broker answers, asked at most every five seconds.
 
-    What nodes report would not do: their children report it, to the database. An answer here
-    is the parent's, and came the way that jobs go.
-
-    Asking takes up to a second and a message to every worker, so one caller asks at a time,
-    at most every five seconds; the others get what is known.
+    Asking may take a second, so one caller asks at a time; the others get what is known.
     """
 
     def __init__(self, celery: Celery, clock: Callable[[], float] = time.monotonic) -> None:
@@ -70,48 +70,48 @@ class WorkerWatch:
         self._clock = clock
         self._lock = threading.Lock()
         self._asked_at = -_ASK_EVERY_S
-        self._broker = "not asked yet"
-        self._seen: dict[str, float] = {}
+        self._state = _NOT_ASKED
 
-    def look(self) -> tuple[str, Mapping[str, float]]:
-        """The broker's state (``ok`` or a sentence), and seconds since each queue had a worker."""
-        first = self._broker == "not asked yet"
-        if self._lock.acquire(timeout=2 * _ANSWER_WITHIN_S if first else 0):
+    def look(self) -> str:
+        """``ok``, or what is wrong."""
+        patience_s = 2 * _ANSWER_WITHIN_S if self._state == _NOT_ASKED else 0
+        if self._lock.acquire(timeout=patience_s):
             try:
                 if self._clock() - self._asked_at >= _ASK_EVERY_S:
-                    self._ask()
+                    self._state = self._ask()
                     self._asked_at = self._clock()
             finally:
                 self._lock.release()
-        now = self._clock()
-        return self._broker, {queue: now - seen for queue, seen in self._seen.items()}
+        return self._state
 
-    def _ask(self) -> None:
+    def _ask(self) -> str:
         try:
-            with self._celery.connection_for_write(connect_timeout=_ANSWER_WITHIN_S) as connection:
-                connection.ensure_connection(max_retries=1, timeout=_ANSWER_WITHIN_S)
-                inspect = self._celery.control.inspect(
-                    timeout=_ANSWER_WITHIN_S, connection=connection
-                )
-                answers: Mapping[str, Any] = inspect.active_queues() or {}
+            with self._celery.connection_for_write(
+                connect_timeout=_ANSWER_WITHIN_S, transport_options=_QUICKLY
+            ) as connection:
+                connection.ensure_connection(max_retries=0)
         except (KombuError, OSError) as error:
             _log.warning("the broker does not answer", error=str(error))
-            self._broker = "does not answer"
-            return
-        self._broker = "ok"
-        now = self._clock()
-        self._seen |= {queue["name"]: now for queues in answers.values() for queue in queues}
+            return _AWAY
+        return "ok"
 
 
-def _queue_state(seen_s: float | None) -> dict[str, Any]:
-    if seen_s is None:
-        return {"ready": False, "worker_seen_s": None}
-    return {"ready": seen_s <= SEEN_WITHIN_S, "worker_seen_s": round(seen_s, 1)}
+def _queue_answer(state: QueueState) -> dict[str, Any]:
+    seconds = None if state.answered_s is None else round(max(0.0, state.answered_s), 1)
+    return {
+        "ready": state.is_ready,
+        "answered_s": seconds,
+        "answered_by": state.answered_by,
+        "why_not": state.why_not,
+    }
 
 
-def _database_state(db: Database) -> str:
+def _readiness(db: Database, queues: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
+    """What is to be said of the database, of control, and of each queue."""
     try:
-        current = db.attempt(schema_is_current)
-    except DatabaseUnavailable:
-        return "does not answer"
-    return "ok" if current else "has another schema: run `farm db upgrade`"
+        if not db.attempt(schema_is_current):
+            return "has another schema: run `farm db upgrade`", _UNKNOWN, {}
+        found = canaries.look(db, queues)
+    except (DatabaseUnavailable, SetupError):
+        return _AWAY, _UNKNOWN, {}
+    return "ok", found.control, {queue: _queue_answer(found.queues[queue]) for queue in queues}

@@ -22,6 +22,7 @@ from farm.servers import Server
 
 READY_S = 180.0
 _POLL_S = 0.5
+_PARTS = ("database", "broker", "control")
 _BACKOFF_MAX_S = 60.0
 _SETTLED_S = 60.0
 """A server that ran this long before it died is restarted at once again."""
@@ -196,10 +197,10 @@ def _readiness(address: str) -> str | None:
 
 
 def _waiting_for(body: bytes) -> str:
-    """What ``/readyz`` says is missing: ``database``, ``broker``, or queues without a worker."""
+    """What ``/readyz`` says is missing: database, broker, control, or queues without a worker."""
     try:
         found = json.loads(body)
-        missing = [f"{n} {found[n]}" for n in ("database", "broker") if found[n] != "ok"]
+        missing = [f"{n} {found[n]}" for n in _PARTS if found[n] != "ok"]
         idle = [name for name, queue in found["queues"].items() if not queue["ready"]]
     except (ValueError, KeyError, TypeError):
         return "the API answers, but not about its readiness"

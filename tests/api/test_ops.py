@@ -7,27 +7,28 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import uuid
-from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from celery import Celery
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app, runtime_of
 from api.metrics import clear_dead_counts
-from api.ops import WorkerWatch
+from api.ops import BrokerWatch
 from api.runtime import Runtime
-from farm import nodes
+from farm import canaries, nodes
 from farm.broker import make_celery
+from farm.canaries import CONTROL_QUEUES
 from farm.catalog import Catalog
 from farm.config import Settings
+from farm.services import Services
 from tests import factories
 from tests.api.caller import Caller
 from tests.farm.checks import run
-from tests.processes import wait_until
+from tests.farm.test_nodes import GPU
 
 
 def _samples(app: Flask) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -49,9 +50,16 @@ def test_a_farm_without_workers_is_not_ready(app: Flask, catalog: Catalog) -> No
     assert response.status_code == 503
     assert response.json["database"] == "ok"
     assert response.json["broker"] == "ok"
+    assert response.json["control"].startswith("no canary was sent yet: start `farm control`")
     # Nobody has to serve upstreams where there are none.
     assert set(response.json["queues"]) == set(catalog.queues) - {"upstream"}
     assert not any(queue["ready"] for queue in response.json["queues"].values())
+    assert response.json["queues"]["gpu.sdxl"] == {
+        "ready": False,
+        "answered_s": None,
+        "answered_by": None,
+        "why_not": "no canary has come back: start `farm worker --queues gpu.sdxl`.",
+    }
 
 
 def test_upstreams_are_to_be_served_where_there_are_any(
@@ -65,56 +73,88 @@ def test_upstreams_are_to_be_served_where_there_are_any(
     assert set(queues) == set(catalog.queues)
 
 
-def test_a_broker_that_is_away_is_said(settings: Settings, catalog: Catalog) -> None:
-    nowhere = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
-    broker, seen = WorkerWatch(make_celery(nowhere, catalog)).look()
-    assert (broker, dict(seen)) == ("does not answer", {})
-
-
 @pytest.fixture
-def worker(settings: Settings, catalog: Catalog) -> Iterator[Celery]:
-    """A Celery worker on the model queues, in a thread: it answers, which is all it is for."""
-    app = make_celery(settings, catalog)
-    stop = threading.Event()
-    thread = threading.Thread(target=_answer_inspections, args=(app, catalog, stop), daemon=True)
-    thread.start()
-    yield app
-    stop.set()
-    thread.join(10)
+def ready(runtime: Runtime) -> Services:
+    """A farm whose canaries all came back at one worker, which reports."""
+    services = runtime.services
+    queues = (*services.queues, *CONTROL_QUEUES)
+    with canaries.due(services.db, queues, ()):
+        pass
+    for queue in queues:
+        canaries.answer(services.db, queue, WORKER.name)
+    nodes.report(services.db, WORKER)
+    return services
 
 
-def _answer_inspections(app: Celery, catalog: Catalog, stop: threading.Event) -> None:
-    """A node that knows one command of Celery's remote control."""
-    from kombu.pidbox import Mailbox
-
-    queues = [{"name": name} for name in catalog.queues]
-    with app.connection_for_read() as connection:
-        mailbox: Mailbox = app.control.mailbox
-        node = mailbox.Node("test@here", state=None, channel=connection.channel())
-        node.handlers["active_queues"] = lambda state, **_: queues
-        with node.listen(callback=node.handle_message):
-            while not stop.is_set():
-                try:
-                    connection.drain_events(timeout=0.1)
-                except TimeoutError:
-                    continue
+WORKER = dataclasses.replace(GPU, name="worker-any-17@host", queues=("gpu.sdxl",))
 
 
-def test_a_farm_with_a_worker_on_every_queue_is_ready(app: Flask, worker: Celery) -> None:
-    def ready() -> bool:
-        return app.test_client().get("/readyz").status_code == 200
-
-    wait_until(ready, 30, "/readyz did not see the worker")
-    body = app.test_client().get("/readyz").json
-    assert body["ready"] is True
-    assert all(queue["worker_seen_s"] <= 60 for queue in body["queues"].values())
+def readiness(app: Flask) -> tuple[int, Any]:
+    response = app.test_client().get("/readyz")
+    return response.status_code, response.json
 
 
-def test_one_look_serves_everybody_for_a_while(settings: Settings, catalog: Catalog) -> None:
+def back(services: Services, column: str, seconds: float, queues: str = "gpu.sdxl") -> None:
+    """So long ago."""
+    sql = f"UPDATE canaries SET {column} = {column} - :s * interval '1 s' WHERE queue LIKE :q"
+    run(services, sql, s=seconds, q=queues)
+
+
+def test_a_farm_whose_canaries_come_back_is_ready(app: Flask, ready: Services) -> None:
+    code, body = readiness(app)
+    assert (code, body["ready"], body["control"]) == (200, True, "ok")
+    sdxl = body["queues"]["gpu.sdxl"]
+    assert sdxl.pop("answered_s") < 30
+    assert sdxl == {"ready": True, "answered_by": WORKER.name, "why_not": None}
+
+
+def test_a_worker_that_takes_nothing_is_told_from_one_that_is_absent(
+    app: Flask, ready: Services
+) -> None:
+    back(ready, "answered_at", 75)
+    code, body = readiness(app)
+    assert code == 503
+    why_not = body["queues"]["gpu.sdxl"]["why_not"]
+    assert why_not.startswith(
+        "worker-any-17@host should serve it and took no canary: the last canary came back 75 s ago"
+    )
+    nodes.remove(ready.db, WORKER.name)
+    assert readiness(app)[1]["queues"]["gpu.sdxl"]["why_not"] == (
+        "the last canary came back 75 s ago and no worker is there: "
+        "start `farm worker --queues gpu.sdxl`."
+    )
+
+
+def test_a_canary_may_wait_behind_a_job(app: Flask, ready: Services) -> None:
+    back(ready, "answered_at", 500)
+    nodes.report(ready.db, dataclasses.replace(WORKER, job_id=uuid.uuid4()))
+    assert readiness(app)[0] == 200
+    run(ready, "UPDATE nodes SET seen_at = now() - interval '61 s'")
+    assert readiness(app)[0] == 503
+
+
+def test_a_farm_whose_control_is_away_says_so(app: Flask, ready: Services) -> None:
+    back(ready, "sent_at", 80, "%")
+    code, body = readiness(app)
+    assert code == 503
+    assert "no canary was sent for 80 s: beat or control is not running" in body["control"]
+
+
+def test_a_control_worker_that_fetches_nothing_is_said(app: Flask, ready: Services) -> None:
+    back(ready, "answered_at", 75, "intake")
+    assert readiness(app)[1]["control"] == (
+        "queue intake: the last canary came back 75 s ago and no worker is there: "
+        "start `farm control`."
+    )
+
+
+def test_a_broker_that_is_away_is_said_and_asked_for_once_in_a_while(
+    settings: Settings, catalog: Catalog
+) -> None:
     now = [1000.0]
     nowhere = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
-    watch = WorkerWatch(make_celery(nowhere, catalog), clock=lambda: now[0])
-    watch.look()
+    watch = BrokerWatch(make_celery(nowhere, catalog), clock=lambda: now[0])
+    assert watch.look() == "does not answer"
     asked_at = watch._asked_at
     now[0] += 4
     watch.look()
@@ -130,7 +170,8 @@ def test_metrics_count_requests_and_show_the_queues(
     caller.generate({"prompt": "a", "model": "sdxl"})
     caller.generate({"prompt": "a", "model": "sdxl"})
     caller.generate({"prompt": ""})
-    factories.claimed(runtime.services, caller.get("/v1/account/usage").json["usage"][0]["id"])
+    job_id = caller.get("/v1/account/usage").json["usage"][0]["id"]
+    factories.claimed(runtime.services, uuid.UUID(job_id))
     samples = _samples(app)
     endpoint = ("endpoint", "pixelapi.generate_image")
     count = "farm_http_request_seconds_count"
@@ -236,9 +277,9 @@ def test_a_process_that_cannot_start_says_one_sentence(settings: Settings) -> No
     assert "Traceback" not in done.stderr
 
 
-def test_counts_of_ended_processes_are_bounded(settings: Settings) -> None:
-    folder = settings.data / "metrics"
-    folder.mkdir(parents=True)
+def test_counts_of_ended_processes_are_bounded(tmp_path: Path) -> None:
+    folder = tmp_path / "counts"
+    folder.mkdir()
     own = folder / f"histogram_{os.getpid()}.db"
     own.touch()
     for number in range(300):
