@@ -1,0 +1,117 @@
+"""Steps that lead a worker past its points."""
+
+from __future__ import annotations
+
+import signal
+import uuid
+
+import psutil
+
+from tests.faults.crash_lane import Bomb, Lane
+from tests.processes import wait_until
+
+# Two seconds of the four that its model may take.
+_LONG = "run=2 steps=20"
+
+
+def of_a_job(lane: Lane, bomb: Bomb) -> None:
+    """A job that goes well."""
+    _ended(lane, bomb, "run=0.5 steps=5", "succeeded")
+
+
+def of_a_break(lane: Lane, bomb: Bomb) -> None:
+    """A job whose first attempt breaks, and whose second goes well."""
+    _ended(lane, bomb, "fail=error times=1", "succeeded")
+
+
+def of_a_wrong_request(lane: Lane, bomb: Bomb) -> None:
+    """A job that cannot go well."""
+    _ended(lane, bomb, "fail=wrong", "failed")
+
+
+def of_a_refusal(lane: Lane, bomb: Bomb) -> None:
+    """A job whose result the content policy refuses."""
+    _ended(lane, bomb, "fail=refuse", "blocked")
+
+
+def of_a_cancel(lane: Lane, bomb: Bomb) -> None:
+    """A job that is cancelled while it runs."""
+    lane.calm()
+    job = lane.oracle.submit(_LONG, model=lane.model)
+    lane.started(job)
+    bomb.arm()
+    lane.call(lane.who, "POST", f"/v1/jobs/{job}/cancel")
+    bomb.wait()
+    lane.ends(job, "cancelled")
+
+
+def of_a_drain(lane: Lane, bomb: Bomb) -> None:
+    """The worker is stopped while a job runs that takes longer than a drain."""
+    lane.calm()
+    job = lane.oracle.submit("run=3 steps=30", model=lane.model)
+    lane.started(job)
+    bomb.arm()
+    _stop(lane)
+    bomb.wait()
+    lane.ends(job, "succeeded")
+
+
+def of_a_late_message(lane: Lane, bomb: Bomb) -> None:
+    """A message reaches a worker's child after the worker was told to stop."""
+    lane.calm()
+    child = _child(lane)
+    child.suspend()
+    try:
+        job = lane.oracle.submit(model=lane.model)
+        _taken(lane, job)
+        bomb.arm()
+        _stop(lane)
+        # Its shutdown begins, and says so in the memory that the child looks at.
+        log = lane.farm.keeper.process(lane.role)
+        wait_until(lambda: "Warm shutdown" in log.output(), 20, log.output)
+    finally:
+        child.resume()
+    bomb.wait()
+    lane.ends(job, "succeeded")
+
+
+def of_a_canary(lane: Lane, bomb: Bomb) -> None:
+    """A canary is taken."""
+    lane.calm()
+    lane.canary_due(bomb, lane.queue)
+    bomb.wait()
+    lane.canary_comes(lane.queue)
+
+
+def of_an_end(lane: Lane, bomb: Bomb) -> None:
+    """The idle worker is stopped."""
+    lane.calm()
+    bomb.arm()
+    _stop(lane)
+    bomb.wait()
+
+
+def _ended(lane: Lane, bomb: Bomb, orders: str, state: str) -> None:
+    lane.calm()
+    bomb.arm()
+    job = lane.oracle.submit(orders, model=lane.model)
+    bomb.wait()
+    lane.ends(job, state)
+
+
+def _stop(lane: Lane) -> None:
+    lane.farm.keeper.process(lane.role).signal(signal.SIGTERM)
+
+
+def _child(lane: Lane) -> psutil.Process:
+    process = lane.farm.keeper.process(lane.role)
+    lane.farm.ready(lane.role, process)
+    return wait_until(
+        lambda: next(iter(psutil.Process(process.pid).children()), None), 20, process.output
+    )
+
+
+def _taken(lane: Lane, job: uuid.UUID | str) -> None:
+    """Wait until a worker has taken a job's message from its queue."""
+    process = lane.farm.keeper.process(lane.role)
+    wait_until(lambda: f"[{job}] received" in process.output(), 20, process.output)
