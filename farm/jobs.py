@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import text
 
@@ -123,17 +124,37 @@ def leave_to_sweeper(db: Database, job_id: uuid.UUID) -> None:
         connection.execute(_UNRUNG, {"id": job_id})
 
 
-def due_for_ring(db: Database, after_s: float, limit: int = 500) -> list[Ring]:
-    """Queued jobs that nobody has rung for ``after_s`` seconds, marked as rung now.
+def due_for_ring(db: Database, after_s: float, limit: int = 500, queue: str = "") -> list[Ring]:
+    """Queued jobs that nobody has rung for ``after_s`` seconds, marked as rung now; the longest
+    silence first. Those of one queue, or of every queue.
 
     Safe when two callers run: each row goes to one of them.
     """
+    values = {"after_s": after_s, "limit": limit, "queue": queue}
     with around(Effect.SWEEP), db.statement() as connection:
-        rows = connection.execute(_DUE, {"after_s": after_s, "limit": limit}).all()
+        rows = connection.execute(_DUE, values).all()
     return [
         Ring(row.id, row.queue, row.priority) if row.ready else intake_ring(row.id, row.priority)
         for row in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """How many jobs wait in a queue: all of them, those that nobody has rung for a moment, and
+    those that nobody has rung for a long time."""
+
+    all: int
+    quiet: int
+    due: int
+
+
+def queued_by_ring(db: Database, quiet_s: float, due_s: float) -> dict[str, Queued]:
+    """The queued jobs of each queue by the time since they were rung; empty queues are left out.
+    Those that wait for inputs are intake's."""
+    with db.statement() as connection:
+        rows = connection.execute(_BY_RING, {"quiet_s": quiet_s, "due_s": due_s}).all()
+    return {row.queue: Queued(row.n, row.quiet, row.due) for row in rows}
 
 
 def oldest_wait(db: Database, queues: Sequence[str]) -> dict[str, float]:
@@ -212,14 +233,25 @@ _UNRUNG = text(
     """
 )
 _DUE = text(
-    """
+    f"""
     WITH due AS (
         SELECT id FROM jobs WHERE state = 'queued'
           AND (rung_at IS NULL OR rung_at < now() - :after_s * interval '1 second')
+          AND (:queue = '' OR :queue = CASE WHEN ready THEN queue ELSE '{INTAKE_QUEUE}' END)
         ORDER BY rung_at NULLS FIRST LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     UPDATE jobs SET rung_at = now() FROM due WHERE jobs.id = due.id
     RETURNING jobs.id, jobs.queue, jobs.priority, jobs.ready
+    """
+)
+_BY_RING = text(
+    f"""
+    SELECT CASE WHEN ready THEN queue ELSE '{INTAKE_QUEUE}' END AS queue, count(*) AS n,
+        count(*) FILTER (WHERE rung_at < now() - :quiet_s * interval '1 second'
+                         OR rung_at IS NULL) AS quiet,
+        count(*) FILTER (WHERE rung_at < now() - :due_s * interval '1 second'
+                         OR rung_at IS NULL) AS due
+    FROM jobs WHERE state = 'queued' GROUP BY 1
     """
 )
 _OLDEST = text(

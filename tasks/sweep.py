@@ -10,37 +10,61 @@ from farm import accounts, audit, inputs, jobs, nodes, retention, settle, submit
 from farm.broker import messages_waiting
 from farm.crash_points import Effect, around
 from farm.events import JobEvent
+from farm.messages import INTAKE_QUEUE
 from farm.types import JobState
 from tasks.child import Child
 
 BATCH = 500
 BATCHES_MAX = 40
 """A run ends after this many batches; what is left is the next run's."""
+_ON_ITS_WAY_S = 3.0
+"""A ring may take so long from the database to the broker, a hiccup of the broker's included."""
 
 _log = logging.getLogger(__name__)
 
 
 def sweep(child: Child) -> int:
-    """Ring again for jobs that nobody has rung for a while; returns for how many.
+    """Ring again where messages were lost; returns for how many jobs.
 
-    A backlog longer than that while is not rung over and over: where a queue has at least as
-    many messages as the database has queued jobs, none was lost.
+    A message is one turn of its queue, so only the numbers count: a queue that holds fewer
+    messages than jobs wait in it lost some, all of them where the broker was emptied. They are
+    made up for at once, not before each has been silent for long. A message that a worker has
+    just taken is missing for a moment too; one ring too many makes up for that once, and after
+    that the queue has enough, however long its backlog is.
 
     Raises:
         DatabaseUnavailable, BrokerUnavailable: the next run does what this one could not.
     """
+    db, due_s = child.services.db, child.services.settings.rering_after_s
+    quiet_s = min(_ON_ITS_WAY_S, due_s)
+    # In this order: what is submitted in between has just been rung, what is claimed is no more.
+    waiting = messages_waiting(child.celery)
     rung = 0
-    for _ in range(BATCHES_MAX):
-        waiting = messages_waiting(child.celery)
-        queued = jobs.depths(child.services.db)
-        due = jobs.due_for_ring(child.services.db, child.services.settings.rering_after_s, BATCH)
-        lost = [r for r in due if waiting.get(r.queue, 0) < queued.get((r.queue, _QUEUED), 1)]
-        child.dispatcher.ring_now(lost)
-        rung += len(lost)
-        if len(due) < BATCH:
-            break
+    for queue, queued in jobs.queued_by_ring(db, quiet_s, due_s).items():
+        missing = queued.all - waiting.get(queue, 0)
+        lost = min(queued.due, missing)
+        if queue == INTAKE_QUEUE:
+            # A job counts as queued while its pictures are fetched, and its message is gone.
+            rung += _ring_again(child, queue, due_s, lost)
+        else:
+            on_their_way = queued.all - queued.quiet
+            rung += _ring_again(child, queue, quiet_s, max(lost, missing - on_their_way))
     if rung:
         _log.info("rang again for %d jobs", rung)
+    return rung
+
+
+def _ring_again(child: Child, queue: str, after_s: float, count: int) -> int:
+    """Ring for so many jobs of a queue that were not rung for so long; returns for how many."""
+    rung = 0
+    for _ in range(BATCHES_MAX):
+        if rung >= count:
+            break
+        due = jobs.due_for_ring(child.services.db, after_s, min(count - rung, BATCH), queue)
+        child.dispatcher.ring_now(due)
+        rung += len(due)
+        if not due:
+            break
     return rung
 
 
@@ -120,4 +144,3 @@ def _tell(child: Child, state: JobState, job_ids: Sequence[uuid.UUID]) -> None:
 
 # Whoever hears of it looks at the job, which says.
 _UNKNOWN_ATTEMPT = 0
-_QUEUED = JobState.QUEUED

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 
+from farm import submit
 from farm.broker import make_celery, messages_waiting
 from farm.messages import CONTROL_QUEUE, SWEEP
 from tasks import sweep
@@ -12,7 +14,7 @@ from tasks.beat import BACKLOG_MAX, Scheduler
 from tasks.child import Child
 from tests import factories
 from tests.farm.checks import assert_books_balance, run, scalar
-from tests.services import flush
+from tests.services import flush, redis_client
 
 
 def forgotten(child: Child, count: int) -> None:
@@ -49,6 +51,56 @@ def test_after_redis_was_emptied_everything_is_rung_again(child: Child) -> None:
     run(child.services, "UPDATE jobs SET rung_at = now() - interval '1 hour'")
     assert sweep.sweep(child) == 3
     assert waiting(child) == 3
+
+
+def rung_ago(child: Child, seconds: float) -> None:
+    sql = "UPDATE jobs SET rung_at = now() - :seconds * interval '1 second' WHERE state = 'queued'"
+    run(child.services, sql, seconds=seconds)
+
+
+def test_an_emptied_redis_is_noticed_although_everything_was_rung_a_moment_ago(
+    child: Child,
+) -> None:
+    forgotten(child, 9)
+    assert sweep.sweep(child) == 9
+    flush(child.services.settings.broker_url)
+    rung_ago(child, 5)
+    assert sweep.sweep(child) == 9 == waiting(child)
+    assert sweep.sweep(child) == 0
+
+
+def test_a_ring_on_its_way_is_not_made_up_for(child: Child) -> None:
+    forgotten(child, 4)
+    rung_ago(child, 0)
+    assert sweep.sweep(child) == 0
+    rung_ago(child, 5)
+    factories.submitted(child.services, factories.customer(child.services))
+    assert sweep.sweep(child) == 4
+    assert waiting(child) == 4, "the newest one's ring comes by itself"
+
+
+def test_what_workers_have_in_hand_is_made_up_for_once_however_long_the_backlog(
+    child: Child,
+) -> None:
+    forgotten(child, 20)
+    assert sweep.sweep(child) == 20
+    with contextlib.closing(redis_client(child.services.settings.broker_url)) as client:
+        (key,) = client.keys("gpu.sdxl*")
+        assert len(client.rpop(key, 2)) == 2
+    for _ in range(5):
+        rung_ago(child, 3600)
+        sweep.sweep(child)
+        assert waiting(child) == 20
+
+
+def test_one_queue_that_is_short_does_not_ring_for_another(child: Child) -> None:
+    forgotten(child, 3)
+    who = factories.customer(child.services)
+    other = submit.submit(child.services, who.principal, factories.request("flux-schnell"))
+    child.dispatcher.ring_now([other.ring])
+    rung_ago(child, 3600)
+    assert sweep.sweep(child) == 3
+    assert messages_waiting(child.celery)["gpu.flux-schnell"] == 1
 
 
 def test_two_sweepers_ring_each_job_once(child: Child) -> None:
