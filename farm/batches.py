@@ -130,7 +130,7 @@ def _write(
 ) -> Batch:
     """The transaction, and what must be asked where it wrote nothing."""
     is_first = True
-    for _ in range(_TRIES):
+    for left in reversed(range(_TRIES)):
         try:
             with around(Effect.BATCH), services.db.transaction() as connection:
                 return _write_once(services, connection, values, requests, idempotency)
@@ -148,7 +148,8 @@ def _write(
             if idempotency and is_time_out(error):
                 break
             cause = error.__cause__
-            if not (isinstance(cause, DBAPIError) and cause.connection_invalidated):
+            is_dead = isinstance(cause, DBAPIError) and cause.connection_invalidated
+            if not is_dead or not left:
                 raise
     raise IdempotencyInFlight(
         "The first request with this Idempotency-Key has not been answered yet. "
