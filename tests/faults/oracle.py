@@ -24,12 +24,14 @@ from sqlalchemy import text
 from farm.audit import audit
 from farm.errors import DatabaseUnavailable
 from farm.services import Services
+from farm.types import JobState
 from tests.factories import Customer
 from tests.faults.farm import TrialFarm
 from tests.processes import wait_until
 
 _ANSWER_S = 30.0
 _AGAIN_S = 0.2
+_LOOK_S = 0.05
 _DEATHS_MAX = 2
 """What the farm promises. Not asked of it, so that it cannot excuse itself."""
 
@@ -123,6 +125,22 @@ class Oracle:
         """Remember a submit that was acknowledged."""
         with self._lock:
             self._acknowledged.append(Acknowledged(job, who, price))
+
+    def ended(self, job: str, patience_s: float) -> bool:
+        """Wait until a job has ended; False where it has not within the patience."""
+        until = time.monotonic() + patience_s
+        while time.monotonic() < until:
+            try:
+                state = self._farm.services.db.attempt(
+                    lambda c: c.execute(_STATE, {"id": job}).scalar_one()
+                )
+                if JobState(state).is_terminal:
+                    return True
+            except DatabaseUnavailable:
+                # Away on somebody's purpose.
+                pass
+            time.sleep(_LOOK_S)
+        return False
 
     def quiet(self, timeout_s: float = 60.0) -> None:
         """Wait until no job lives any more."""
@@ -283,6 +301,7 @@ _JOBS = text(
     "output_sha256, substring(params ->> 'prompt' FROM 'ask=([0-9a-f]+)') AS ask, "
     "coalesce(params ->> 'prompt' LIKE '%fail=%', false) AS is_to_fail FROM jobs"
 )
+_STATE = text("SELECT state FROM jobs WHERE id = :id")
 _LIVE = text(
     "SELECT id, state, attempt, deaths, queue, worker FROM jobs "
     "WHERE state IN ('queued', 'running') ORDER BY created_at LIMIT 10"

@@ -1,0 +1,137 @@
+"""Somebody who kills processes at random while customers go on asking for pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from farm.servers import Server
+from tests.faults.farm import TrialFarm, customer, trial_farm
+from tests.faults.oracle import Ends, Oracle
+
+KEPT = ("api", "control", "beat", "worker", "worker-2")
+_EVERY_S = (0.5, 3.0)
+_CLIENTS = 8
+_PATIENCE_S = 6.0
+"""A client asks for its next picture when it has the last one, or after so long."""
+_TROUBLES = ("", "", "", "", "", "", "fail=error times=1", "fail=oom times=1", "fail=wrong")
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What became of one: how the jobs ended, who was killed how often, and how long it took."""
+
+    ends: Ends
+    jobs: int
+    killed: Counter[str]
+    took_s: float
+
+    @property
+    def told(self) -> str:
+        """For people."""
+        states = ", ".join(f"{n} {state}" for state, n in sorted(self.ends.states.items()))
+        victims = ", ".join(f"{name} {n}" for name, n in sorted(self.killed.items()))
+        return (
+            f"{len(self.ends.complaints)} violations; {self.jobs} jobs: {states}; "
+            f"{self.killed.total()} killed: {victims}"
+        )
+
+
+class Nemesis:
+    """Kills one process every so often, between ``__enter__`` and ``__exit__``.
+
+    Its victims are each process of the farm and each of their children, Redis, and PostgreSQL.
+    Servers are started again at once; the keeper starts the others.
+    """
+
+    def __init__(self, farm: TrialFarm, draw: random.Random) -> None:
+        self._farm = farm
+        self._draw = draw
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
+        self._trouble: Exception | None = None
+        self.killed: Counter[str] = Counter()
+
+    def __enter__(self) -> Nemesis:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the nemesis did not stop within 60 s"
+        if self._trouble is not None:
+            raise self._trouble
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(self._draw.uniform(*_EVERY_S)):
+                name, kill = self._draw.choice(self._victims())
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    kill()
+                    self.killed[name] += 1
+        except Exception as error:  # noqa: BLE001  # told by the thread that waits for this one
+            self._trouble = error
+
+    def _victims(self) -> list[tuple[str, Callable[[], None]]]:
+        """Every process that may be next, in an order that hangs on names alone."""
+        found = []
+        for name in sorted(self._farm.keeper.names):
+            for place, member in enumerate(self._farm.keeper.process(name).family()):
+                kind = f"{name.partition('-')[0]}{' child' if place else ''}"
+                found.append((kind, member.kill))
+        servers = (self._farm.redis, self._farm.postgres)
+        return [*found, *((s.name, lambda s=s: _crash(s)) for s in servers if s is not None)]
+
+
+def _crash(server: Server) -> None:
+    server.kill()
+    server.start()
+
+
+def campaign(folder: Path, *, jobs: int, seed: int, timeout_s: float) -> Campaign:
+    """Have customers ask for so many pictures while the nemesis is about, and judge the end.
+
+    Args:
+        folder: made here; see :func:`tests.faults.farm.trial_farm`.
+        timeout_s: the longest that the farm may take to be quiet afterwards.
+    """
+    started = time.monotonic()
+    draw = random.Random(seed)
+    with trial_farm(folder, durable=True) as farm:
+        farm.keep(*KEPT)
+        oracle = Oracle(farm)
+        customers = [oracle.watch(customer(farm.services)) for _ in range(_CLIENTS)]
+        shares = [_prompts(random.Random(draw.random()), jobs, n) for n in range(_CLIENTS)]
+
+        def client(number: int) -> None:
+            for prompt, model in shares[number]:
+                job = oracle.submit(
+                    prompt, who=customers[number], model=model, patience_s=timeout_s
+                )
+                oracle.ended(job, _PATIENCE_S)
+
+        with Nemesis(farm, draw) as nemesis, ThreadPoolExecutor(_CLIENTS) as pool:
+            for done in [pool.submit(client, number) for number in range(_CLIENTS)]:
+                done.result()
+        for name in farm.keeper.names:
+            farm.ready(name)
+        ends = oracle.verdict(timeout_s)
+    return Campaign(ends, jobs, nemesis.killed, time.monotonic() - started)
+
+
+def _prompts(draw: random.Random, jobs: int, client: int) -> Iterator[tuple[str, str]]:
+    """What one client asks for: every ``_CLIENTS``-th of the jobs."""
+    for _ in range(client, jobs, _CLIENTS):
+        run_s = draw.choice((0.02, 0.05, 0.1, 0.4))
+        prompt = f"run={run_s} {draw.choice(_TROUBLES)} bytes={draw.randrange(100, 100_000)}"
+        yield prompt, draw.choice(("sdxl", "flux-schnell"))
