@@ -1,5 +1,5 @@
-"""The ledger: an operator's credits, any order of events against a small model of the books,
-and the database's own guards, which hold when the application slips.
+"""The ledger: an operator's credits, and the database's own guards, which hold when the
+application slips.
 """
 
 from __future__ import annotations
@@ -7,8 +7,6 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
@@ -18,7 +16,6 @@ from farm.jobs import LEGAL_MOVES
 from farm.services import Services
 from farm.types import JobState
 from tests import factories
-from tests.farm.books import EVENTS, Ledgered
 from tests.farm.checks import amounts, assert_books_balance, scalar
 
 
@@ -136,22 +133,6 @@ def test_the_history_is_newest_first_and_the_accounts_own(services: Services) ->
     posted, held, _ = amounts(services, who.account_id)
     assert sum(m.available_tenths for m in found) == posted - held
     assert sum(m.held_tenths for m in found) == held
-
-
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 999)), min_size=8, max_size=40))
-def test_any_order_of_events_leaves_what_the_books_say(
-    services: Services, events: list[tuple[str, int]]
-) -> None:
-    account = Ledgered(services)
-    for event, choice in events:
-        account.do(event, choice)
-        assert amounts(services, account.who.account_id) == account.book.amounts
-        # However often the plan changes, a month gives no more than its largest plan.
-        assert account.granted_this_month() == account.book.given <= account.book.largest
-    assert_books_balance(services)
 
 
 # The database's own guards ----------------------------------------------------------------
