@@ -1,12 +1,12 @@
 """When a job will be done: its place in the queue, and the work ahead of it.
 
 The farm is played forward from how it stands now: each worker that reported itself finishes
-what it runs, then takes jobs in the order in which the queues give them out, each for as long as
-its like took here before (the median of the last fifty of the same model and shape, from claim
-to settlement). Jobs that will come meanwhile, and go before because a worker stays with its
-loaded model or because their plan is a larger one, come as often as they lately did. Where
-anything that a job waits for is not known, its time is not known either and is left out; nothing
-is guessed.
+what it runs, then takes jobs in the order in which the queues give them out, by priority and
+turn, each for as long as its like took here before (the median of the last fifty of the same
+model and shape, from claim to settlement). Jobs that will come meanwhile, and go before because
+a worker stays with its loaded model, because their plan is a larger one or because it is their
+account's turn, come as often as they lately did, from the same accounts. Where anything that a
+job waits for is not known, its time is not known either and is left out; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from farm.recent_sql import KNOWN_MODELS
 PLAYED_MAX = 1000
 """So many queued jobs are played forward; those behind have a place and no time."""
 QUEUED_MAX = 2000
-"""So many of each queue's jobs are looked at, those that wait longest; those behind are told
-nothing yet."""
+"""So many of each queue's jobs are looked at, those that are next; those behind are told nothing
+yet."""
 SEEN_WITHIN_S = 60.0
 MEASURED_JOBS = 50
 LATELY_S = 60.0
@@ -60,7 +60,7 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Queued:
     """A queued job: ``seconds`` is how long its like took, None where none has run yet. One that
-    has not come yet has waited less than no time."""
+    has not come yet has waited less than no time, and no turn of its own."""
 
     id: uuid.UUID
     queue: str
@@ -68,6 +68,17 @@ class Queued:
     waited_s: float
     model: str
     seconds: float | None
+    turn: int = 0
+    account: uuid.UUID | None = None
+
+    @property
+    def line(self) -> Line:
+        """Where its turn counts."""
+        return self.queue, self.priority
+
+
+Line = tuple[str, int]
+"""A queue and a priority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +101,12 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Jobs that come again and again: one like ``job`` every ``every_s`` seconds."""
+    """Jobs that come again and again: one like ``job`` every ``every_s`` seconds, from these
+    accounts one after another."""
 
     job: Queued
     every_s: float
+    accounts: Sequence[uuid.UUID] = ()
 
 
 @dataclass(slots=True)
@@ -115,6 +128,7 @@ def outlook(
     workers: Sequence[Worker],
     switch_after_s: float,
     streams: Sequence[Stream] = (),
+    begins: Mapping[Line, int] | None = None,
 ) -> dict[uuid.UUID, Place]:
     """The place of every live job, by id. Pure.
 
@@ -123,6 +137,7 @@ def outlook(
         workers: those that live; they are used up by the playing.
         switch_after_s: how long a worker stays with the queue of its loaded model while other
             queues wait (see ``tasks.affinity``).
+        begins: the turn that each line has come to.
     """
     places: dict[uuid.UUID, Place] = {}
     by_name = {worker.name: worker for worker in workers}
@@ -139,11 +154,12 @@ def outlook(
     for waiting in queued:
         lines.setdefault(waiting.queue, []).append(waiting)
     for line in lines.values():
-        line.sort(key=lambda job: (_step(job.priority), -job.waited_s))
+        line.sort(key=lambda job: (job.priority, job.turn, -job.waited_s))
         for position, waiting in enumerate(line, 1):
             places[waiting.id] = Place(position, None)
     ahead = [job for line in lines.values() for job in line]
-    for job_id, eta_s in _played(ahead, _expected(ahead, streams), workers, switch_after_s):
+    played = _Lines(ahead, _expected(ahead, streams), begins or {})
+    for job_id, eta_s in _played(played, workers, switch_after_s):
         places[job_id] = Place(places[job_id].position, eta_s)
     return places
 
@@ -154,23 +170,19 @@ def _expected(ahead: Sequence[Queued], streams: Sequence[Stream]) -> list[Queued
     coming = []
     for stream in streams:
         number = min(int(until_s / stream.every_s), PLAYED_MAX)
-        coming += [replace(stream.job, waited_s=-(n + 0.5) * stream.every_s) for n in range(number)]
+        accounts = itertools.cycle(stream.accounts or (None,))
+        coming += [
+            replace(stream.job, waited_s=-(n + 0.5) * stream.every_s, account=next(accounts))
+            for n in range(number)
+        ]
     return sorted(coming, key=lambda job: -job.waited_s)[:PLAYED_MAX]
 
 
 def _played(
-    ahead: Sequence[Queued],
-    coming: Sequence[Queued],
-    workers: Sequence[Worker],
-    switch_after_s: float,
+    lines: _Lines, workers: Sequence[Worker], switch_after_s: float
 ) -> Iterable[tuple[uuid.UUID, float]]:
-    """Each job with the second at which it will be done, as far as that is known.
-
-    Args:
-        ahead: the jobs that are there, each queue's in its order.
-        coming: those that are expected, soonest first; they are played and not told of.
-    """
-    lines = _Lines(ahead, coming)
+    """Each job with the second at which it will be done, as far as that is known. Jobs that are
+    expected are played and not told of."""
     free = [(w.free_s, index) for index, w in enumerate(workers) if w.free_s is not None]
     heapq.heapify(free)
     served: dict[int, dict[str, float]] = {index: {} for _, index in free}
@@ -183,7 +195,9 @@ def _played(
         waiting = lines.heads(worker.queues)
         if not waiting:
             continue
-        job = min(waiting, key=lambda job: _turn(job, worker, now, served[index], switch_after_s))
+        job = min(
+            waiting, key=lambda job: _urgency(job, worker, now, served[index], switch_after_s)
+        )
         is_real = lines.take(job.queue)
         if job.seconds is None:
             continue  # nobody knows when this worker will be free again
@@ -198,12 +212,23 @@ def _played(
 
 
 class _Lines:
-    """The queues while they are played: who waits, and who will have come by when."""
+    """The queues while they are played: who waits, and who will have come by when.
 
-    def __init__(self, ahead: Sequence[Queued], coming: Sequence[Queued]) -> None:
+    Args:
+        ahead: the jobs that are there.
+        coming: those that are expected, soonest first.
+        begins: the turn that each line has come to.
+    """
+
+    def __init__(
+        self, ahead: Sequence[Queued], coming: Sequence[Queued], begins: Mapping[Line, int]
+    ) -> None:
         self._numbers = itertools.count()
-        self._waiting: dict[str, list[tuple[int, float, int, bool, Queued]]] = {}
+        self._waiting: dict[str, list[tuple[int, int, float, int, bool, Queued]]] = {}
         self._coming = deque(coming)
+        self._begins = dict(begins)
+        self._last: dict[tuple[uuid.UUID | None, str], int] = {}
+        """The turn of each account's last job in a queue."""
         self.left = len(ahead)
         """How many jobs that are there wait still."""
         for job in ahead:
@@ -212,7 +237,10 @@ class _Lines:
     def come(self, now: float) -> None:
         """Let those in who have come by this second."""
         while self._coming and -self._coming[0].waited_s <= now:
-            self._join(self._coming.popleft(), is_real=False)
+            job = self._coming.popleft()
+            begins = self._begins.get(job.line, 0)
+            last = self._last.get((job.account, job.queue), begins - 1)
+            self._join(replace(job, turn=max(begins, last + 1)), is_real=False)
 
     def heads(self, queues: Iterable[str]) -> list[Queued]:
         """The first of each of these queues that has one."""
@@ -220,16 +248,19 @@ class _Lines:
 
     def take(self, queue: str) -> bool:
         """Remove the first of a queue. True: it was one that is there."""
-        is_real = heapq.heappop(self._waiting[queue])[3]
+        *_, is_real, job = heapq.heappop(self._waiting[queue])
         self.left -= is_real
+        self._begins[job.line] = max(job.turn, self._begins.get(job.line, 0))
         return is_real
 
     def _join(self, job: Queued, *, is_real: bool) -> None:
-        entry = (_step(job.priority), -job.waited_s, next(self._numbers), is_real, job)
+        who = (job.account, job.queue)
+        self._last[who] = max(job.turn, self._last.get(who, 0))
+        entry = (job.priority, job.turn, -job.waited_s, next(self._numbers), is_real, job)
         heapq.heappush(self._waiting.setdefault(job.queue, []), entry)
 
 
-def _turn(
+def _urgency(
     job: Queued, worker: Worker, now: float, served: Mapping[str, float], switch_after_s: float
 ) -> tuple[float, ...]:
     """How early this head of a queue comes: priorities first, then what waited too long, then
@@ -277,6 +308,8 @@ def load_outlook(db: Database, queues: Sequence[str], switch_after_s: float) -> 
                 float(row.waited_s),
                 row.model,
                 seconds.get((row.model, row.shape)),
+                row.turn,
+                row.account_id,
             )
             for row in waiting
         ]
@@ -301,11 +334,13 @@ def load_outlook(db: Database, queues: Sequence[str], switch_after_s: float) -> 
                     uuid.UUID(int=0), row.queue, row.priority, 0.0, row.model, float(row.seconds)
                 ),
                 LATELY_S / row.jobs,
+                row.accounts,
             )
             for row in connection.execute(_LATELY, values | {"lately_s": LATELY_S})
         ]
+        begins = {(row.queue, row.priority): row.turn for row in connection.execute(_BEGINS)}
         as_of = connection.execute(_NOW).scalar_one()
-        return Snapshot(as_of, outlook(queued, running, workers, switch_after_s, streams))
+        return Snapshot(as_of, outlook(queued, running, workers, switch_after_s, streams, begins))
 
     return db.attempt(work)
 
@@ -316,10 +351,10 @@ _QUEUED = text(
     """
     SELECT line.* FROM unnest(CAST(:queues AS text[])) AS q (queue)
     CROSS JOIN LATERAL (
-        SELECT id, queue, priority, model, shape,
+        SELECT id, queue, priority, turn, account_id, model, shape,
             extract(epoch FROM statement_timestamp() - queued_at) AS waited_s
         FROM jobs WHERE state = 'queued' AND jobs.queue = q.queue AND ready
-        ORDER BY queued_at, batch_place LIMIT :limit
+        ORDER BY priority, turn, queued_at LIMIT :limit
     ) AS line
     """
 )
@@ -330,6 +365,7 @@ _RUNNING = text(
     FROM jobs WHERE state = 'running'
     """
 )
+_BEGINS = text("SELECT queue, priority, turn FROM lines")
 _WORKERS = text(
     """
     SELECT name, queues, models FROM nodes
@@ -354,6 +390,7 @@ _LATELY = text(
     KNOWN_MODELS
     + """
     SELECT ended.queue, ended.priority, known.model, count(*) AS jobs,
+        array_agg(ended.account_id ORDER BY ended.finished_at) AS accounts,
         avg(extract(epoch FROM ended.finished_at - ended.started_at)) AS seconds
     FROM known JOIN jobs AS ended ON ended.model = known.model AND ended.state = 'succeeded'
         AND ended.finished_at > now() - :lately_s * interval '1 second'

@@ -16,10 +16,16 @@ SWITCH_S = 60.0
 
 
 def queued(
-    queue: str = "a", *, seconds: float | None = 10.0, waited_s: float = 0.0, priority: int = 3
+    queue: str = "a",
+    *,
+    seconds: float | None = 10.0,
+    waited_s: float = 0.0,
+    priority: int = 3,
+    turn: int = 0,
+    account: uuid.UUID | None = None,
 ) -> Queued:
     """A job of the queue's one model."""
-    return Queued(uuid.uuid4(), queue, priority, waited_s, queue, seconds)
+    return Queued(uuid.uuid4(), queue, priority, waited_s, queue, seconds, turn, account)
 
 
 def worker(*queues: str, held: Sequence[str] = (), **load_s: float) -> Worker:
@@ -35,9 +41,16 @@ def played(
     return [places[job.id] for job in jobs]
 
 
-def test_a_line_before_one_worker_takes_turns_by_priority_and_age() -> None:
-    jobs = [queued(waited_s=5), queued(waited_s=9), queued(waited_s=1, priority=0)]
-    assert played(jobs, worker("a")) == [Place(3, 30.0), Place(2, 20.0), Place(1, 10.0)]
+def test_a_line_before_one_worker_is_served_by_priority_then_turn_then_age() -> None:
+    jobs = [
+        queued(waited_s=5, turn=7),
+        queued(waited_s=9, turn=7),
+        queued(waited_s=1, turn=6),
+        queued(waited_s=1, turn=99, priority=2),
+    ]
+    places = played(jobs, worker("a"))
+    assert [place.position for place in places] == [4, 3, 2, 1]
+    assert [place.eta_s for place in places] == [40.0, 30.0, 20.0, 10.0]
 
 
 def test_two_workers_share_a_line() -> None:
@@ -109,6 +122,21 @@ def test_what_comes_meanwhile_waits_its_turn_in_the_same_line() -> None:
     assert [places[job.id].eta_s for job in jobs] == [10.0, 20.0]
 
 
+def test_who_comes_meanwhile_begins_where_the_line_is_and_a_backlog_goes_on_behind_itself() -> None:
+    heavy, light = uuid.uuid4(), uuid.uuid4()
+    jobs = [queued(waited_s=9 - n, turn=5 + n, account=heavy) for n in range(3)]
+    often = queued(account=light)
+
+    def etas(of: uuid.UUID) -> list[float | None]:
+        streams = [Stream(often, every_s=4.0, accounts=[of])]
+        places = outlook(jobs, [], [worker("a")], SWITCH_S, streams, {("a", 3): 4})
+        return [places[job.id].eta_s for job in jobs]
+
+    assert etas(heavy) == [10.0, 20.0, 30.0]
+    # Each of the newcomer's jobs takes one turn: it is there before the second and the third.
+    assert etas(light) == [10.0, 30.0, 50.0]
+
+
 def test_the_farm_as_it_is_in_the_database(services: Services) -> None:
     who = factories.customer(services, extra_credits=100)
     done = factories.claimed(services, factories.submitted(services, who))
@@ -133,8 +161,12 @@ def test_the_farm_as_it_is_in_the_database(services: Services) -> None:
     assert [places[job_id].eta_s for job_id in waiting] == [8.0, 16.0]
 
 
-def test_the_jobs_of_a_batch_are_in_their_order(services: Services) -> None:
-    who = factories.customer(services, extra_credits=100)
+def test_the_jobs_of_a_batch_are_in_their_order_and_another_customers_between_them(
+    services: Services,
+) -> None:
+    who, other = (factories.customer(services, extra_credits=100) for _ in range(2))
     batch = submit_batch(services, who.principal, [factories.request()] * 4)
+    newcomer = factories.submitted(services, other)
     places = load_outlook(services.db, ["gpu.sdxl"], SWITCH_S).places
-    assert [places[job.job_id].position for job in batch.jobs] == [1, 2, 3, 4]
+    assert [places[job.job_id].position for job in batch.jobs] == [1, 3, 4, 5]
+    assert places[newcomer].position == 2
