@@ -49,6 +49,8 @@ def made(kind: type[errors.FarmError]) -> errors.FarmError:
         errors.InsufficientCredits: (30, 15),
         errors.MethodNotAllowed: ("PUT", ["POST"]),
         errors.RateLimited: ("Too many calls.", 7),
+        errors.TooManyJobs: ("Too many jobs.", 7),
+        errors.QueueFull: ("The queue is full.", 7),
     }
     return kind(*arguments.get(kind, ("Something is not as it should be.",)))
 

@@ -290,6 +290,28 @@ class StorefrontContract(abc.ABC):
         assert 1 <= int(over.headers["Retry-After"]) <= 120
         assert self.poll(caller, wire_id).status_code == 200
 
+    def test_jobs_that_do_not_fit_beside_those_that_wait_are_refused(
+        self, shop: Shop, caller: Caller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        models, table = (c := shop.services.catalog).models, c.storefronts[self.storefront]
+        _, job_id = self.submitted(caller)
+        model = views.find_job(caller.services.db, job_id).model
+        before = caller.footprint()
+        with monkeypatch.context() as patch:
+            small = table.plans[self.plan].model_copy(update={"jobs_max": 1})
+            patch.setitem(table.plans, self.plan, small)
+            over = self.submit(caller)
+            assert "1 jobs queued or running" in self.check_problem(over, "rate_limited")
+        with monkeypatch.context() as patch:
+            patch.setitem(models, model, models[model].model_copy(update={"queue_max": 1}))
+            full = self.submit(caller)
+            assert full.status_code == 503
+            assert f"{model} is in great demand" in self.problem_of(full.json)[1]
+        for refused in (over, full):
+            assert 1 <= int(refused.headers["Retry-After"]) <= 3600
+        assert caller.footprint() == before
+        self.submitted(caller)
+
     def test_a_body_that_cannot_be_read_is_said_so(self, caller: Caller) -> None:
         before = caller.footprint()
         for data in (b"", b"{", b"[]", b"null", b'"a"', b'{"prompt": "a"', b"\xff\xfe"):

@@ -272,6 +272,10 @@ _SUBMIT = {
     402: "Not enough credits for all images.",
     409: "The first request with this Idempotency-Key is still being answered.",
     413: "The body, or a picture in it, is too large.",
+    429: "Too many calls, too many that wait, or as many jobs queued and running as the plan "
+    "allows; Retry-After says when to come back.",
+    503: "The farm is busy, the model's queue full or the database away; Retry-After. Nothing "
+    "was charged.",
 }
 ONE_ERRORS = _problems({**_ANY_CALL, 404: "No such id in this account."})
 SUBMIT_ERRORS = _problems(_SUBMIT)

@@ -204,5 +204,9 @@ SUBMIT_ERRORS = _problems(
         409: "The first request with this Idempotency-Key is still being answered.",
         413: "The body, or a file in it, is too large.",
         422: "A field is missing, doubled, of the wrong type, out of range or contradictory.",
+        429: "Too many calls, or as many jobs queued and running as the plan allows; Retry-After "
+        "says when to come back.",
+        503: "The farm is busy, the model's queue full or the database away; Retry-After. Nothing "
+        "was charged.",
     }
 )

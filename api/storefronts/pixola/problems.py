@@ -21,6 +21,7 @@ _CODES = {
     "prompt_refused": "content_flagged",
     "insufficient_credits": "insufficient_credits",
     "rate_limited": "rate_limited",
+    "too_many_jobs": "rate_limited",
     "already_ended": "already_ended",
     "idempotency_mismatch": "idempotency_mismatch",
     "idempotency_in_flight": "idempotency_in_flight",

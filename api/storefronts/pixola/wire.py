@@ -377,5 +377,9 @@ SUBMIT_ERRORS = _problems(
         "for the whole batch. idempotency_in_flight: the first request is still answered.",
         413: "The body is too large.",
         422: "This Idempotency-Key was used with another body.",
+        429: "Too many calls, or as many jobs queued and running as the plan allows; Retry-After "
+        "says when to come back.",
+        503: "The farm is busy, the model's queue full or the database away; Retry-After. Nothing "
+        "was charged.",
     }
 )

@@ -220,5 +220,9 @@ SUBMIT_ERRORS = _problems(
         402: "Not enough credits; `credits_remaining` says how many there are.",
         409: "The first request with this Idempotency-Key is still being answered.",
         422: "The body cannot be read or is too large, or a field of it is wrong.",
+        429: "Too many calls, or as many jobs queued and running as the plan allows; Retry-After "
+        "says when to come back.",
+        503: "The farm is busy, the model's queue full or the database away; Retry-After. Nothing "
+        "was charged.",
     }
 )
