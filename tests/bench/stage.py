@@ -172,8 +172,11 @@ def cpu_s(processes: Sequence[psutil.Process]) -> float:
 
 
 def unlimited(catalog: str) -> str:
-    """A catalogue with the limiter on, as always, but too far up to be met."""
-    return re.sub(r"(\w+_per_(?:minute|day) = )\d+", rf"\g<1>{PLENTY}", catalog)
+    """A catalogue with the limiter and the caps on, as always, but too far up to be met."""
+    catalog = re.sub(r"(\w+_per_(?:minute|day) = )\d+", rf"\g<1>{PLENTY}", catalog)
+    catalog = re.sub(r"(?m)^(?:jobs|queue)_max = .*\n", "", catalog)
+    catalog = re.sub(r"(?m)^submits_per_minute = .*$", rf"\g<0>\njobs_max = {PLENTY}", catalog)
+    return re.sub(r"(?m)^hard_limit_s = .*$", rf"\g<0>\nqueue_max = {PLENTY}", catalog)
 
 
 def _wait_for_http(process: Process, port: int, path: str) -> None:
