@@ -7,7 +7,7 @@ and clean failure; nothing relies on a message being kept.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -196,8 +196,11 @@ def connect(connection: Connection) -> None:
     connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
 
 
-def messages_waiting(app: Celery) -> dict[str, int]:
+def messages_waiting(app: Celery, only: Collection[str] = ()) -> dict[str, int]:
     """How many messages wait in each queue; those a worker has in hand are not counted.
+
+    Args:
+        only: these queues; all of them where it is empty.
 
     Raises:
         BrokerUnavailable: it does not answer.
@@ -206,7 +209,8 @@ def messages_waiting(app: Celery) -> dict[str, int]:
     with contextlib.closing(connection), mapped_failures(connection):
         connect(connection)
         channel = connection.default_channel
-        return {queue.name: _declare(channel, queue) for queue in app.amqp.queues.values()}
+        queues = (queue for name, queue in app.amqp.queues.items() if not only or name in only)
+        return {queue.name: _declare(channel, queue) for queue in queues}
 
 
 def _declare(channel: Any, queue: Queue) -> int:

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     """A worker leaves its resident model for another queue once a job there waited this."""
     drain_s: Seconds = 20.0
     """On SIGTERM a worker finishes its job within this, or hands it back to the queue."""
+    deaf_after_s: Seconds = 60.0
+    """An idle worker that takes nothing for so long, while the broker holds messages for it,
+    ends itself; its supervisor starts another."""
     output_ttl_s: Seconds = 86_400.0
     moderation_file: Path | None = None
     result_moderation: str = ""

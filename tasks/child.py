@@ -12,6 +12,7 @@ from typing import Any
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery, signals
 
+from farm.broker import queue_names
 from farm.cards import ModelCard
 from farm.config import Settings
 from farm.dispatch import Dispatcher
@@ -22,6 +23,7 @@ from farm.upstreams import load_upstreams
 from models import base, registry
 from tasks import pool
 from tasks.breakers import Breakers
+from tasks.deaf import Ears, Watchdog
 from tasks.drain import Drain
 from tasks.reporter import NodeName, Reporter
 from tasks.residency import GIB, Residency, in_one_piece
@@ -102,12 +104,15 @@ class ChildSlot:
     celery: Celery
     drain: Drain
     breakers: Breakers = field(init=False)
+    ears: Ears = field(init=False)
     _child: Child | None = field(default=None, init=False)
     _node: NodeName | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         # Here, and not in the child: those that are forked share it.
-        upstreams = load_upstreams(self.settings, open_catalog(self.settings))
+        catalog = open_catalog(self.settings)
+        upstreams = load_upstreams(self.settings, catalog)
+        self.ears = Ears(queue_names(catalog))
         self.breakers = Breakers(upstream.base_url for upstream in upstreams.values())
         signals.celeryd_after_setup.connect(self._learn_node, weak=False)
 
@@ -137,6 +142,7 @@ class ChildSlot:
             )
             if self._node is not None:
                 self._child.reporter.start(self._node)
+                Watchdog(services, self.celery, self.drain, self.ears).start(self._node)
         return self._child
 
     def close(self) -> None:

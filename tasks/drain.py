@@ -7,10 +7,14 @@ beside the running job reads it and hands the job back when it has passed.
 
 from __future__ import annotations
 
+import math
 import mmap
+import signal
 import struct
 import time
 
+LAST_S = 15.0
+"""So much longer than its drain may a worker take to end, before the system ends it."""
 _DEADLINE = struct.Struct("d")
 
 
@@ -36,3 +40,13 @@ class Drain:
         """Whether a job that still runs must be handed back."""
         deadline: float = _DEADLINE.unpack_from(self._memory)[0]
         return bool(deadline) and time.monotonic() >= deadline
+
+
+def end_at_last(grace_s: float) -> None:
+    """Have the system end this process where it did not end by itself long after its drain.
+
+    A worker whose connection is half open may wait for its broker for ever while it says
+    goodbye; nobody who started the shutdown may be there to see it. Safe in a signal handler.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(math.ceil(grace_s + LAST_S))

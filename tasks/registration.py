@@ -17,7 +17,7 @@ from tasks.affinity import ResidentFirstOrder
 from tasks.beat import schedule
 from tasks.canary import answer_canary, keep_quiet, send_canaries
 from tasks.child import Child, ChildSlot
-from tasks.drain import Drain
+from tasks.drain import Drain, end_at_last
 from tasks.fetch import fetch
 from tasks.generate import generate
 from tasks.limits import limited_request
@@ -41,7 +41,6 @@ def build(settings: Settings) -> tuple[Celery, ChildSlot]:
     if is_redis(settings.need_broker()):
         order = ResidentFirstOrder(settings.switch_after_s)
         app.conf.broker_transport_options["queue_order_strategy"] = order
-    app.conf.worker_pool = "tasks.pool:TaskPool"
     app.conf.worker_pool = "tasks.pool:TaskPool"
     app.conf.beat_schedule = schedule(settings)
     app.conf.beat_scheduler = "tasks.beat:Scheduler"
@@ -118,8 +117,17 @@ def follow_worker(slot: ChildSlot) -> None:
 
     def shutting_down(**_: Any) -> None:
         slot.drain.begin(slot.settings.drain_s)
+        end_at_last(slot.settings.drain_s)
+
+    def taken(task: Task, **_: Any) -> None:
+        slot.ears.took((task.request.delivery_info or {}).get("routing_key", ""))
+
+    def ended(**_: Any) -> None:
+        slot.ears.is_busy = False
 
     keep_quiet()
     signals.worker_process_init.connect(child_starts, weak=False)
     signals.worker_process_shutdown.connect(child_ends, weak=False)
     signals.worker_shutting_down.connect(shutting_down, weak=False)
+    signals.task_prerun.connect(taken, weak=False)
+    signals.task_postrun.connect(ended, weak=False)
