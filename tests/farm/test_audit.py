@@ -92,6 +92,7 @@ def test_it_says_that_all_is_well_in_one_line_and_keeps_the_result(
         (11, "UPDATE jobs SET batch_size = 2 WHERE id = :job"),
         (11, "UPDATE jobs SET seq = seq + 100 WHERE id = :job"),
         (11, "UPDATE accounts SET jobs_made = jobs_made + 1"),
+        (2, "UPDATE accounts SET live = live + 1"),
     ],
 )
 def test_each_broken_invariant_is_found(
