@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from farm import jobs, nodes, views
+from farm import canaries, jobs, nodes, views, vitals
 from farm.catalog import Catalog
 from farm.db import Database
 from farm.errors import DatabaseUnavailable
@@ -42,6 +42,7 @@ class Metrics:
         self._gauges = CollectorRegistry()
         self._gauges.register(_FarmGauges(db, catalog))
         self._gauges.register(_NodeGauges(db))
+        self._gauges.register(_VitalGauges(db, catalog))
         self._seconds = Histogram(
             "farm_http_request_seconds",
             "Time to answer a request, by route and status.",
@@ -131,6 +132,54 @@ class _NodeGauges(Collector):
             versions = [node.versions.get(name, "") for name in _VERSIONS]
             info.add_metric((node.name, node.host, node.device, node.gpu or "", *versions), 1)
         return [up, busy, memory, used, held, info]
+
+
+class _VitalGauges(Collector):
+    """What tells that something stands still: canaries, webhooks, audits."""
+
+    def __init__(self, db: Database, catalog: Catalog) -> None:
+        self._db = db
+        self._queues = catalog.queues
+
+    def collect(self) -> Iterable[Metric]:
+        try:
+            found = canaries.look(self._db, self._queues)
+            webhooks = vitals.webhooks(self._db)
+            audit = vitals.last_audit(self._db)
+        except DatabaseUnavailable:  # farm_database_up says it
+            return
+        ready = GaugeMetricFamily(
+            "farm_queue_ready",
+            "1 when a job that is queued now would be taken, or waits behind another one.",
+            labels=("queue",),
+        )
+        age = GaugeMetricFamily(
+            "farm_canary_age_seconds",
+            "How long ago a canary last came out of a queue; no series where none ever did.",
+            labels=("queue",),
+        )
+        for queue, state in found.queues.items():
+            ready.add_metric((queue,), state.is_ready)
+            if state.answered_s is not None:
+                age.add_metric((queue,), max(0.0, state.answered_s))
+        yield from (ready, age)
+        if found.sent_s is not None:
+            says = (
+                "How long ago control last sent a canary; it rises while beat or control is away."
+            )
+            yield GaugeMetricFamily("farm_canary_sent_age_seconds", says, max(0.0, found.sent_s))
+        for name, says, value in (
+            ("scheduled", "Webhooks that are to be sent, now or later.", webhooks.scheduled),
+            ("overdue", "Webhooks that should have been sent a minute ago.", webhooks.overdue),
+            ("overdue_seconds", "For how long the oldest of those is due.", webhooks.overdue_s),
+            ("troubled_targets", "Receivers whose last tries failed.", webhooks.troubled),
+        ):
+            yield GaugeMetricFamily(f"farm_webhooks_{name}", says, value)
+        if audit is not None:
+            says = "How long ago the books were last checked."
+            yield GaugeMetricFamily("farm_audit_age_seconds", says, audit.seconds_ago)
+            says = "Invariants that did not hold then."
+            yield GaugeMetricFamily("farm_audit_broken", says, len(audit.broken))
 
 
 _INFO = ("host", "device", "gpu")

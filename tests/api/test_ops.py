@@ -220,6 +220,20 @@ def test_metrics_show_the_nodes(app: Flask, runtime: Runtime) -> None:
     assert (info["host"], info["gpu"], info["torch"]) == ("rack1", "NVIDIA H200", "2.11.0")
 
 
+def test_metrics_tell_what_stands_still(app: Flask, ready: Services) -> None:
+    back(ready, "answered_at", 75)
+    run(ready, "INSERT INTO audits (seconds, broken) VALUES (1, '[{\"number\": 3}]')")
+    samples = _samples(app)
+    queues = [dict(labels)["queue"] for name, labels in samples if name == "farm_queue_ready"]
+    assert set(queues) == {*ready.catalog.queues, *CONTROL_QUEUES}
+    sdxl, flux = (("queue", "gpu.sdxl"),), (("queue", "gpu.flux-schnell"),)
+    assert (samples["farm_queue_ready", sdxl], samples["farm_queue_ready", flux]) == (0, 1)
+    assert samples["farm_canary_age_seconds", sdxl] > 70
+    assert samples["farm_canary_sent_age_seconds", ()] < 60
+    assert (samples["farm_audit_broken", ()], samples["farm_webhooks_overdue", ()]) == (1, 0)
+    assert samples["farm_audit_age_seconds", ()] < 60
+
+
 def test_unknown_paths_are_one_series(app: Flask) -> None:
     for number in range(5):
         app.test_client().get(f"/nowhere/{number}")
