@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from farm import ledger
@@ -30,6 +30,12 @@ T = TypeVar("T")
 
 PATIENCE_S = 120.0
 """How long a worker keeps a finished result while PostgreSQL is away."""
+RESTART_GRACE_S = 5
+"""After PostgreSQL has started, how long a lease that ran out before is left to its worker, which
+tries to renew it every second."""
+RESTART_GRACE_S = 5
+"""After PostgreSQL has started, how long a lease that ran out before is left to its worker, which
+tries to renew it every second."""
 
 _CRASH = "The worker stopped twice while it ran this job. Nothing was charged."
 _SPENT = "The job was tried {n} times without success. Nothing was charged."
@@ -178,7 +184,7 @@ def reap(db: Database, attempts_max: int, limit: int = 100) -> Reaped:
     rings, ended = [], []
     with around(Effect.REAP), db.transaction() as connection:
         rows = connection.execute(_LAPSED, {"limit": limit}).all()
-        for row in rows:
+        for row in sorted(rows, key=_by_account):
             tries = row.attempt - row.handed_back
             values = {"id": row.id, "attempt": row.attempt}
             if row.deaths + 1 >= DEATHS_MAX:
@@ -199,10 +205,16 @@ def expire_queued(db: Database, start_within_s: float, limit: int = 100) -> list
     expired = []
     with around(Effect.EXPIRE), db.transaction() as connection:
         values = {"start_within_s": start_within_s, "limit": limit}
-        for job_id in connection.execute(_OVERDUE, values).scalars().all():
-            connection.execute(_EXPIRE, {"id": job_id, "message": _TOO_LATE})
-            expired.append(job_id)
+        for row in sorted(connection.execute(_OVERDUE, values).all(), key=_by_account):
+            connection.execute(_EXPIRE, {"id": row.id, "message": _TOO_LATE})
+            expired.append(row.id)
     return expired
+
+
+def _by_account(row: Row[Any]) -> uuid.UUID:
+    """The order in which a sweep locks accounts: two at once then never wait for each other."""
+    account_id: uuid.UUID = row.account_id
+    return account_id
 
 
 _TOO_LATE = "The job could not be started in time. Nothing was charged. Send it again later."
@@ -273,16 +285,19 @@ _REVIVE = text(
     WHERE id = :id AND attempt = :attempt AND state = 'running'
     """
 )
+# No lease can be renewed while PostgreSQL is away. Who ran a job then has a moment to say so.
 _LAPSED = text(
-    """
-    SELECT id, queue, priority, attempt, handed_back, deaths FROM jobs
+    f"""
+    SELECT id, account_id, queue, priority, attempt, handed_back, deaths FROM jobs
     WHERE state = 'running' AND lease_until < now()
+      AND NOT (started_at < pg_postmaster_start_time()
+               AND now() < pg_postmaster_start_time() + interval '{RESTART_GRACE_S} seconds')
     ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
     """
 )
 _OVERDUE = text(
     """
-    SELECT id FROM jobs
+    SELECT id, account_id FROM jobs
     WHERE state = 'queued' AND queued_at < now() - :start_within_s * interval '1 second'
     ORDER BY queued_at LIMIT :limit FOR UPDATE SKIP LOCKED
     """

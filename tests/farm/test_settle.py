@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import text
 
 from farm import jobs, settle, views
 from farm.errors import DatabaseUnavailable, NotFound
 from farm.services import Services, build_services
 from farm.types import JobState
 from tests import factories
-from tests.farm.checks import amounts, assert_books_balance, run
+from tests.farm.checks import amounts, assert_books_balance, run, scalar
+from tests.processes import wait_until
 
 
 def test_success_charges_once_and_shows_the_output(services: Services) -> None:
@@ -162,6 +163,41 @@ def test_a_job_that_waited_too_long_expires_and_costs_nothing(services: Services
     assert_books_balance(services)
 
 
+@pytest.mark.parametrize("sweep", ["expire", "reap"])
+def test_sweeps_lock_accounts_in_one_order_so_that_two_never_wait_for_each_other(
+    services: Services, sweep: str
+) -> None:
+    first, second = sorted(
+        (factories.customer(services) for _ in range(2)), key=lambda who: who.account_id
+    )
+    # The later account's job is the one that has been due for longer.
+    for who, due_s in ((second, 20), (first, 10)):
+        job_id = factories.submitted(services, who)
+        due = "queued_at"
+        if sweep == "reap":
+            factories.claimed(services, job_id)
+            due = "deaths = 1, lease_until"
+        ago = f"now() - interval '{due_s} seconds'"
+        run(services, f"UPDATE jobs SET {due} = {ago} WHERE id = :id", id=job_id)
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    waits += " AND datname = current_database()"
+    lock = text("SELECT 1 FROM accounts WHERE id = :id FOR UPDATE NOWAIT")
+
+    def swept() -> int:
+        if sweep == "expire":
+            return len(settle.expire_queued(services.db, 5.0))
+        return len(settle.reap(services.db, 3).ended)
+
+    with ThreadPoolExecutor(1) as pool:
+        with services.db.transaction() as connection:
+            connection.execute(lock, {"id": first.account_id})
+            ended = pool.submit(swept)
+            wait_until(lambda: scalar(services, waits), 4.0, "the sweep waits for the account")
+            connection.execute(lock, {"id": second.account_id})
+        assert ended.result() == 2
+    assert_books_balance(services)
+
+
 def test_cancelling_a_queued_job_gives_the_hold_back_and_it_never_starts(
     services: Services,
 ) -> None:
@@ -189,32 +225,6 @@ def test_another_accounts_job_cannot_be_cancelled(services: Services) -> None:
     with pytest.raises(NotFound):
         settle.cancel(services.db, other.account_id, job_id)
     assert views.get_job(services.db, one.account_id, job_id).state is JobState.QUEUED
-
-
-def test_cancel_against_success_ends_one_way_and_is_charged_accordingly(
-    services: Services,
-) -> None:
-    rounds = 40
-    who = factories.customer(services, extra_credits=3 * rounds)
-    for _ in range(rounds):
-        claim = factories.claimed(services, factories.submitted(services, who))
-        output = factories.stored(services, claim)
-        start = threading.Barrier(2)
-
-        def finish(claim=claim, output=output, start=start) -> bool:  # type: ignore[no-untyped-def]
-            start.wait(timeout=60)
-            return settle.succeed(
-                services.db, claim, output, facts={}, served_by="t", processing_ms=1, ttl_s=60
-            )
-
-        def cancel(claim=claim, start=start) -> JobState:  # type: ignore[no-untyped-def]
-            start.wait(timeout=60)
-            return settle.cancel(services.db, who.account_id, claim.job_id)
-
-        with ThreadPoolExecutor(2) as pool:
-            won, state = pool.submit(finish), pool.submit(cancel)
-            assert (state.result() is JobState.SUCCEEDED) is won.result()
-    assert_books_balance(services)
 
 
 def test_a_database_that_stays_away_is_given_up_on_within_the_patience(
