@@ -15,7 +15,7 @@ from farm.types import Claim, JobState
 from tasks.child import Child
 from tasks.failures import end_attempt
 from tasks.heartbeat import Heartbeat
-from tasks.limits import GRACE_S, process_ends_after
+from tasks.limits import GRACE_S, past_the_limit, process_ends_after
 from tasks.residency import in_one_piece
 
 _REFUSAL = "The result was refused by the content policy and not kept. Nothing was charged."
@@ -62,7 +62,8 @@ def generate(child: Child, job_id: uuid.UUID, worker: str) -> None:
                 _log.info("job %s is refused: %s", claim.job_id, error)
             else:
                 _log.exception("job %s broke in attempt %d", claim.job_id, claim.attempt)
-            state = end_attempt(child, claim, error)
+            broke = error
+            state = past_the_limit(lambda: end_attempt(child, claim, broke))
             if state is JobState.QUEUED:
                 child.dispatcher.ring(ring)
             if state is not None:
@@ -80,19 +81,24 @@ def _run(child: Child, claim: Claim, heartbeat: Heartbeat) -> None:
         served_by = engine.served_by
     if label := child.refusal(artifact):
         _log.info("the result of job %s is refused: %s", claim.job_id, label)
-        if settle.block(child.services.db, claim, "result_refused", _REFUSAL):
+        db = child.services.db
+        if past_the_limit(lambda: settle.block(db, claim, "result_refused", _REFUSAL)):
             child.tell(claim, JobState.BLOCKED)
         return
     with around(Effect.OUTPUT):
         output = child.services.storage.put(claim.job_id, claim.attempt, artifact)
-    settled = settle.succeed(
-        child.services.db,
-        claim,
-        output,
-        facts=artifact.facts,
-        served_by=served_by,
-        processing_ms=round((time.monotonic() - started) * 1000),
-        ttl_s=child.services.settings.output_ttl_s,
+    processing_ms = round((time.monotonic() - started) * 1000)
+    # While the database is away the result waits, longer than a run may take.
+    settled = past_the_limit(
+        lambda: settle.succeed(
+            child.services.db,
+            claim,
+            output,
+            facts=artifact.facts,
+            served_by=served_by,
+            processing_ms=processing_ms,
+            ttl_s=child.services.settings.output_ttl_s,
+        )
     )
     if not settled:
         raise Cancelled("it was cancelled or taken over; the output is dropped")

@@ -6,6 +6,10 @@ import subprocess
 import sys
 import time
 
+from billiard.exceptions import SoftTimeLimitExceeded
+
+from tasks.limits import past_the_limit
+
 _HANG = """
 import ctypes
 from tasks.limits import process_ends_after
@@ -32,3 +36,14 @@ def test_what_never_lets_another_thread_run_ends_and_is_named() -> None:
     assert "Timeout (0:00:00.500000)!" in done.stderr
     assert "in hang" in done.stderr
     assert time.monotonic() - started < 30
+
+
+def test_what_waits_after_a_run_goes_on_past_the_limit() -> None:
+    signals = iter([SoftTimeLimitExceeded()])
+
+    def settle() -> str:
+        for signal in signals:
+            raise signal
+        return "settled"
+
+    assert past_the_limit(settle) == "settled"
