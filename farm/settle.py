@@ -33,9 +33,6 @@ PATIENCE_S = 120.0
 RESTART_GRACE_S = 5
 """After PostgreSQL has started, how long a lease that ran out before is left to its worker, which
 tries to renew it every second."""
-RESTART_GRACE_S = 5
-"""After PostgreSQL has started, how long a lease that ran out before is left to its worker, which
-tries to renew it every second."""
 
 _CRASH = "The worker stopped twice while it ran this job. Nothing was charged."
 _SPENT = "The job was tried {n} times without success. Nothing was charged."
