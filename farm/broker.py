@@ -20,6 +20,7 @@ from farm.catalog import PRIORITY_LAST, Catalog
 from farm.config import Settings
 from farm.errors import BrokerUnavailable
 from farm.messages import CONTROL_QUEUE, INTAKE_QUEUE, WEBHOOKS_QUEUE
+from farm.reconnecting import BrokerAmqp
 
 PRIORITY_STEPS = (0, 3, 6, 9)
 """The priorities that Redis keeps apart: a list of its own for each, and one more key in every
@@ -69,7 +70,7 @@ def make_celery(settings: Settings, catalog: Catalog) -> Celery:
         SetupError: no message broker is set.
     """
     url = settings.need_broker()
-    app = Celery("farm", broker=url, set_as_current=False)
+    app = Celery("farm", broker=url, amqp=BrokerAmqp, set_as_current=False)
     app.conf.update(_queue_settings(catalog))
     app.conf.update(_message_settings())
     app.conf.update(_worker_settings(settings))
@@ -173,9 +174,9 @@ def _redis_options() -> dict[str, Any]:
         "socket_keepalive": True,
         # Idle connections are tried before they are used, and a worker's every so often.
         "health_check_interval": 10,
-        # A message popped by a worker that died before it could acknowledge comes back after
-        # this. It matters little: the sweeper has rung again long before.
-        "visibility_timeout": 600,
+        # What a worker has taken is not noted down in Redis and given back when the worker dies:
+        # the sweeper has rung again long before.
+        "ack_emulation": False,
     }
 
 

@@ -42,6 +42,7 @@ def build(settings: Settings) -> tuple[Celery, ChildSlot]:
         order = ResidentFirstOrder(settings.switch_after_s)
         app.conf.broker_transport_options["queue_order_strategy"] = order
     app.conf.worker_pool = "tasks.pool:TaskPool"
+    app.conf.worker_consumer = "tasks.consumer:Consumer"
     app.conf.beat_schedule = schedule(settings)
     app.conf.beat_scheduler = "tasks.beat:Scheduler"
     return app, slot
