@@ -194,9 +194,12 @@ def trial_farm(
             redis=redis,
             way=way,
         )
-        stack.callback(farm.end)
-        stack.enter_context(farm.keeper)
-        yield farm
+        try:
+            # Nobody is started again who is being ended, and all end at the same time.
+            with farm.keeper:
+                yield farm
+        finally:
+            farm.end()
 
 
 def customer(services: Services) -> factories.Customer:
