@@ -43,6 +43,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._cut_at: bytes | None = None
+        self._cut_after = b""
         self.was_cut = threading.Event()
 
     def __enter__(self) -> Self:
@@ -82,11 +83,17 @@ class Proxy:
         if was is Mode.SILENT:
             self.cut()
 
-    def cut_at(self, request: bytes) -> None:
+    def cut_at(self, request: bytes | None, *, after: bytes = b"") -> None:
         """Pass the next request that holds these bytes on to the server, let it be done, and cut
-        the connection before the answer gets through. ``was_cut`` is set then."""
+        the connection before the answer gets through. ``was_cut`` is set then.
+
+        Args:
+            request: None cuts nothing any more.
+            after: only on a connection on which these bytes have passed since this call: so one
+                ``COMMIT`` is told from another.
+        """
         self.was_cut.clear()
-        self._cut_at = request
+        self._cut_at, self._cut_after = request, after
 
     @contextlib.contextmanager
     def away(self, seconds: float) -> Iterator[None]:
@@ -125,7 +132,11 @@ class Proxy:
         if isinstance(self._target, Path):
             server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             server.settimeout(_CONNECT_S)
-            server.connect(str(self._target))
+            try:
+                server.connect(str(self._target))
+            except OSError:
+                server.close()
+                raise
         else:
             server = socket.create_connection(self._target, _CONNECT_S)
         server.settimeout(None)
@@ -138,16 +149,20 @@ class Proxy:
         sink: socket.socket,
         upward: bool,
     ) -> None:
+        seen = b""
         with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK):
                 if self.latency_s:
                     time.sleep(self.latency_s)
                 if self.mode is Mode.SILENT:
                     continue
-                if upward and self._cut_at is not None and self._cut_at in data:
-                    self._cut_at = None
-                    self._deliver_and_cut(pair, data)
-                    return
+                if upward and (wanted := self._cut_at) is not None:
+                    if self._cut_after and self._cut_after in data:
+                        seen = self._cut_after
+                    if wanted in data and seen == self._cut_after:
+                        self._cut_at = None
+                        self._deliver_and_cut(pair, data)
+                        return
                 sink.sendall(data)
         self._drop(pair)
 
