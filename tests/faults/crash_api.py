@@ -73,6 +73,6 @@ def of_a_secret(lane: Lane, bomb: Bomb) -> None:
     """The secret of an account's own endpoint, which is made as it is first asked for."""
     who = lane.customer()
     bomb.arm()
-    first = lane.call(who, "GET", "/v1/webhooks/default/secret")
+    first = lane.call(who, "GET", "/v1/account/webhooks/default/secret")
     bomb.wait()
-    assert lane.call(who, "GET", "/v1/webhooks/default/secret") == first
+    assert lane.call(who, "GET", "/v1/account/webhooks/default/secret") == first

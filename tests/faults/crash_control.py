@@ -57,18 +57,18 @@ def of_a_url(lane: Lane, bomb: Bomb) -> None:
     """A job whose picture is fetched."""
     bomb.arm()
     job = lane.by_url()
-    bomb.wait()
+    bomb.wait(lambda: _free_fetch(lane, job))
     _free_fetch(lane, job)
-    lane.ends(job, "succeeded")
+    lane.ends(job, "succeeded", lambda: _free_fetch(lane, job))
 
 
 def of_a_wrong_url(lane: Lane, bomb: Bomb) -> None:
     """A job whose picture is not there."""
     bomb.arm()
     job = lane.by_url(MISSING_PATH)
-    bomb.wait()
+    bomb.wait(lambda: _free_fetch(lane, job))
     _free_fetch(lane, job)
-    lane.ends(job, "failed")
+    lane.ends(job, "failed", lambda: _free_fetch(lane, job))
 
 
 def of_an_old_output(lane: Lane, bomb: Bomb) -> None:
@@ -182,7 +182,7 @@ def of_an_end(lane: Lane, bomb: Bomb) -> None:
 def _again(lane: Lane, bomb: Bomb, task: str) -> None:
     """Ask for a task that dies, then for the next run of it."""
     lane.send(task)
-    bomb.wait()
+    bomb.wait(lambda: lane.send(task))
     lane.send(task)
 
 

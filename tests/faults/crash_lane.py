@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
@@ -28,13 +28,15 @@ from tests.farm.webhooks.receiver import Receiver
 from tests.faults.farm import TrialFarm
 from tests.faults.oracle import Oracle, call
 from tests.faults.points import Victim
-from tests.processes import wait_until
+from tests.processes import Process, is_alive, wait_until
 
 T = TypeVar("T")
+Nudge = Callable[[], object]
 
-FIRED_WITHIN_S = 45.0
-ENDED_WITHIN_S = 60.0
+FIRED_WITHIN_S = 60.0
+ENDED_WITHIN_S = 90.0
 _AGAIN_S = 0.2
+_NUDGE_S = 2.0
 _PICTURE_PATH, MISSING_PATH = "/picture.png", "/missing.png"
 
 
@@ -45,38 +47,55 @@ class Bomb:
         self._farm = farm
         self.role, self.point, self.victim = role, point, victim
         self.pid = 0
+        self._parents: list[Process] = []
 
     def __str__(self) -> str:
         return f"{self.role} at {self.point}"
 
     def arm(self) -> None:
         """The next process of the role that gets there dies."""
+        self._parents = [self._farm.keeper.process(self.role)]
         self._farm.armoury.arm(self.role, self.point, self.victim)
 
-    def wait(self) -> None:
-        """Until a process has died there."""
+    def wait(self, nudge: Nudge | None = None) -> None:
+        """Until a process has died there; ``nudge`` is called now and then meanwhile."""
         self.pid = wait_until(
-            lambda: self._farm.armoury.fired(self.role, self.point),
+            nudged(lambda: self._farm.armoury.fired(self.role, self.point), nudge),
             FIRED_WITHIN_S,
             lambda: f"nobody came to {self}\n{self._farm.logs()}",
         )
+        self._parents.append(self._farm.keeper.process(self.role))
         wait_until(lambda: not _is_alive(self.pid), 10, f"{self.pid} lives on after {self}")
 
     def was_killed(self) -> bool:
-        """Whether somebody saw the process end by SIGKILL; asked when all is over."""
-        if self.victim == "node":
-            # Whoever would have told of it is dead as well.
-            return not _is_alive(self.pid)
+        """Whether the process was seen to end by SIGKILL; asked when all is over. A parent that
+        was ending too, or was killed with it, tells nobody."""
         if any(p.pid == self.pid and p.exit_code() == -9 for p in self._farm.processes):
             return True
+        if any(parent.exit_code() is not None for parent in self._parents):
+            return not _is_alive(self.pid)
         told = (f"pid:{self.pid} exited with 'signal 9", f"(pid:{self.pid}) was sent SIGKILL")
         logs = (log.read_text(errors="replace") for log in self._farm.folder.glob("*.log"))
         return any(words in log for log in logs for words in told)
 
 
+def nudged(found: Callable[[], T], nudge: Nudge | None) -> Callable[[], T]:
+    """What looks for something, and now and then does something for it to happen."""
+    due = time.monotonic() + _NUDGE_S
+
+    def look() -> T:
+        nonlocal due
+        if nudge is not None and time.monotonic() > due:
+            nudge()
+            due = time.monotonic() + _NUDGE_S
+        return found()
+
+    return look
+
+
 def _is_alive(pid: int) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return is_alive(psutil.Process(pid))
     return False
 
 
@@ -133,8 +152,6 @@ class Lane:
     role: str
     model: str
     who: factories.Customer
-    told: list[tuple[str, factories.Customer]] = field(default_factory=list)
-    """Jobs whose ends a webhook must tell of, and whose they are."""
 
     def bomb(self, point: str, victim: Victim) -> Bomb:
         """A point of this lane's role."""
@@ -240,12 +257,14 @@ class Lane:
 
     def canary_comes(self, queue: str) -> None:
         """The one after that comes out."""
-        self.execute("UPDATE canaries SET sent_at = sent_at - interval '1 hour' "
-                     "WHERE queue = :queue AND sent_at > coalesce(answered_at, sent_at)",
-                     queue=queue)  # fmt: skip
-        self.send(CANARIES)
+
+        def hurry() -> None:
+            lost = "UPDATE canaries SET sent_at = sent_at - interval '1 hour' WHERE queue = :queue"
+            self.execute(f"{lost} AND sent_at > answered_at", queue=queue)
+            self.send(CANARIES)
+
         back = "SELECT answered_at > now() - interval '1 minute' FROM canaries WHERE queue = :queue"
-        self.until(back, queue=queue)
+        self.until(back, nudge=hurry, queue=queue)
 
     def send(self, task: str) -> None:
         """Ask the control worker for a task of its schedule."""
@@ -253,18 +272,20 @@ class Lane:
 
     # Waiting.
 
-    def until(self, sql: str, *, timeout_s: float = ENDED_WITHIN_S, **values: Any) -> Any:
-        """Wait until a query's first value is true; the value."""
+    def until(self, sql: str, *, nudge: Nudge | None = None, **values: Any) -> Any:
+        """Wait until a query's first value is true; the value. ``nudge`` as a bomb's."""
         return wait_until(
-            lambda: self.value(sql, **values),
-            timeout_s,
+            nudged(lambda: self.value(sql, **values), nudge),
+            ENDED_WITHIN_S,
             lambda: f"{sql} {values}\n{self.farm.logs()}",
         )
 
-    def ends(self, job: uuid.UUID | str, state: str) -> None:
+    def ends(self, job: uuid.UUID | str, state: str, nudge: Nudge | None = None) -> None:
         """Wait until a job has ended; it must be in this way."""
         found = self.until(
-            "SELECT state FROM jobs WHERE id = :id AND finished_at IS NOT NULL", id=str(job)
+            "SELECT state FROM jobs WHERE id = :id AND finished_at IS NOT NULL",
+            nudge=nudge,
+            id=str(job),
         )
         assert found == state, f"job {job} is {found} and not {state}\n{self.farm.logs()}"
 

@@ -8,10 +8,9 @@ import uuid
 import psutil
 
 from tests.faults.crash_lane import Bomb, Lane
-from tests.processes import wait_until
+from tests.processes import is_alive, wait_until
 
-# Two seconds of the four that its model may take.
-_LONG = "run=2 steps=20"
+_LONG, _LONGER = "run=4 steps=40", "run=10 steps=100"
 
 
 def of_a_job(lane: Lane, bomb: Bomb) -> None:
@@ -37,7 +36,7 @@ def of_a_refusal(lane: Lane, bomb: Bomb) -> None:
 def of_a_cancel(lane: Lane, bomb: Bomb) -> None:
     """A job that is cancelled while it runs."""
     lane.calm()
-    job = lane.oracle.submit(_LONG, model=lane.model)
+    job = lane.oracle.submit(_LONGER, model=lane.model)
     lane.started(job)
     bomb.arm()
     lane.call(lane.who, "POST", f"/v1/jobs/{job}/cancel")
@@ -48,7 +47,7 @@ def of_a_cancel(lane: Lane, bomb: Bomb) -> None:
 def of_a_drain(lane: Lane, bomb: Bomb) -> None:
     """The worker is stopped while a job runs that takes longer than a drain."""
     lane.calm()
-    job = lane.oracle.submit("run=3 steps=30", model=lane.model)
+    job = lane.oracle.submit(_LONG, model=lane.model)
     lane.started(job)
     bomb.arm()
     _stop(lane)
@@ -106,9 +105,8 @@ def _stop(lane: Lane) -> None:
 def _child(lane: Lane) -> psutil.Process:
     process = lane.farm.keeper.process(lane.role)
     lane.farm.ready(lane.role, process)
-    return wait_until(
-        lambda: next(iter(psutil.Process(process.pid).children()), None), 20, process.output
-    )
+    parent = psutil.Process(process.pid)
+    return wait_until(lambda: next(filter(is_alive, parent.children()), None), 20, process.output)
 
 
 def _taken(lane: Lane, job: uuid.UUID | str) -> None:

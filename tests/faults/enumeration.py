@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm.broker import make_celery
-from farm.webhooks import endpoints
-from tests.farm.webhooks.receiver import Receiver, verify
+from tests.farm.webhooks.receiver import Receiver
 from tests.faults import crash_control, crash_table, crash_webhooks
 from tests.faults.crash_lane import Bomb, Lane, Pictures
 from tests.faults.crash_table import Case
@@ -63,6 +62,9 @@ def enumerate_all(folder: Path, *, database_url: str = "") -> Enumeration:
                 database_url=database_url,
                 FARM_FETCH_ALLOW=allow,
                 FARM_WEB_WORKERS="2",
+                # Long enough for a job to be met in the middle on a busy machine.
+                soft_s=30,
+                hard_s=40,
             )
         )
         farm.keep("api", "control", "beat", *_WORKERS)
@@ -74,7 +76,6 @@ def enumerate_all(folder: Path, *, database_url: str = "") -> Enumeration:
         violations = [complaint for walk in walks for complaint in walk.result()]
         violations += [f"{bomb} was not killed" for bomb in bombs if not bomb.was_killed()]
         violations += oracle.verdict().complaints
-        violations += [complaint for lane, _ in lanes for complaint in _untold(lane)]
         passed = {(role.partition(".")[0], point) for role, point in farm.armoury.passed()}
     written = crash_table.pairs()
     return Enumeration(
@@ -128,15 +129,3 @@ def _walk(lane: Lane, cases: Sequence[Case], bombs: list[Bomb]) -> list[str]:
             bombs.append(bomb)
         print(f"{time.monotonic() - began:5.1f} s  {bomb}, {case.step.__name__}", flush=True)
     return complaints
-
-
-def _untold(lane: Lane) -> list[str]:
-    """Jobs of whose ends nobody was told in a message that its account's secret verifies."""
-    db, missing = lane.farm.services.db, []
-    for job, who in lane.told:
-        default = endpoints.default_endpoint(db, who.account_id)
-        secret = endpoints.secret_of(db, who.account_id, default.id)
-        came = [m for m in lane.receiver.messages if job.encode() in m.raw]
-        if not any(verify(secret, m.raw, m.headers) for m in came):
-            missing.append(f"nobody was told of the end of {job} ({len(came)} messages came)")
-    return missing
