@@ -64,16 +64,14 @@ class QueueState:
         if self.is_ready:
             return None
         if self.serving:
-            last = "none has come back" if self.answered_s is None else _last(self.answered_s)
+            last = "none has come back yet" if self.answered_s is None else _last(self.answered_s)
             names = ", ".join(self.serving)
             return (
                 f"{names} should serve it and took no canary: {last}. It has just started, or "
                 "it is deaf: then it ends itself after FARM_DEAF_AFTER_S, or kill it."
             )
-        start = f"start `{serving_command(self.queue)}`"
-        if self.answered_s is None:
-            return f"no canary has come back: {start}."
-        return f"{_last(self.answered_s)} and no worker is there: {start}."
+        last = "no canary has come back" if self.answered_s is None else _last(self.answered_s)
+        return f"no worker serves it ({last}): start `{serving_command(self.queue)}`."
 
 
 @dataclass(frozen=True, slots=True)

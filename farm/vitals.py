@@ -15,7 +15,7 @@ from farm.db import Database
 from farm.types import JobState
 
 OVERDUE_S = 60.0
-"""A webhook that is due for longer is not sent by anybody, or its target takes too few."""
+"""A webhook that is due for longer is not sent by anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """Deliveries that wait: all, those that are overdue, and for how long the oldest of them is;
-    and the targets whose last tries failed."""
+    """Deliveries that wait: all, those that are overdue although their targets are well, and for
+    how long the oldest of them is; and the targets whose last tries failed."""
 
     scheduled: int
     overdue: int
@@ -141,14 +141,18 @@ _WAIT = text(
     GROUP BY queue
     """
 )
+# A target in trouble gets one message at a time, so that its others are late.
 _WEBHOOKS = text(
     """
-    SELECT count(*) AS scheduled,
-        count(*) FILTER (WHERE next_at < now() - :s * interval '1 second') AS overdue,
-        extract(epoch FROM now() - min(next_at) FILTER (
-            WHERE next_at < now() - :s * interval '1 second'))::float8 AS overdue_s,
+    SELECT count(*) AS scheduled, count(*) FILTER (WHERE late) AS overdue,
+        extract(epoch FROM now() - min(next_at) FILTER (WHERE late))::float8 AS overdue_s,
         (SELECT count(*) FROM webhook_troubles) AS troubled
-    FROM webhook_deliveries WHERE state = 'scheduled'
+    FROM (
+        SELECT d.next_at, t.target IS NULL
+            AND d.next_at < now() - :s * interval '1 second' AS late
+        FROM webhook_deliveries d LEFT JOIN webhook_troubles t ON t.target = d.target
+        WHERE d.state = 'scheduled'
+    ) AS waiting
     """
 )
 _AUDIT = text(

@@ -58,7 +58,9 @@ def test_a_farm_without_workers_is_not_ready(app: Flask, catalog: Catalog) -> No
         "ready": False,
         "answered_s": None,
         "answered_by": None,
-        "why_not": "no canary has come back: start `farm worker --queues gpu.sdxl`.",
+        "why_not": (
+            "no worker serves it (no canary has come back): start `farm worker --queues gpu.sdxl`."
+        ),
     }
 
 
@@ -120,7 +122,7 @@ def test_a_worker_that_takes_nothing_is_told_from_one_that_is_absent(
     )
     nodes.remove(ready.db, WORKER.name)
     assert readiness(app)[1]["queues"]["gpu.sdxl"]["why_not"] == (
-        "the last canary came back 75 s ago and no worker is there: "
+        "no worker serves it (the last canary came back 75 s ago): "
         "start `farm worker --queues gpu.sdxl`."
     )
 
@@ -143,7 +145,7 @@ def test_a_farm_whose_control_is_away_says_so(app: Flask, ready: Services) -> No
 def test_a_control_worker_that_fetches_nothing_is_said(app: Flask, ready: Services) -> None:
     back(ready, "answered_at", 75, "intake")
     assert readiness(app)[1]["control"] == (
-        "queue intake: the last canary came back 75 s ago and no worker is there: "
+        "queue intake: no worker serves it (the last canary came back 75 s ago): "
         "start `farm control`."
     )
 

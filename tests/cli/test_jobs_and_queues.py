@@ -1,4 +1,4 @@
-"""Jobs, queues, nodes, models and the doctor, as the operator types them."""
+"""Jobs, queues, nodes and models, as the operator types them."""
 
 from __future__ import annotations
 
@@ -116,28 +116,3 @@ def test_missing_weights_are_named_with_what_to_do(
     assert ran.code == 1
     assert f"there is no folder {tmp_path}/sdxl" in ran.out
     assert farm("models", "check", "sdxl", "--json").json()[0]["ok"] is False
-
-
-def test_the_doctor_says_what_is_well_and_what_to_type_where_it_is_not(farm: Farm) -> None:
-    ran = farm("doctor")
-    assert ran.code == 1
-    assert "ok    database: it answers and has this version's schema." in ran.out
-    assert "ok    broker: it answers." in ran.out
-    assert "ok    storage:" in ran.out
-    assert "FAIL  queue gpu.sdxl: no worker serves it: run `farm worker --queues sdxl`." in ran.out
-    checks = {check["name"]: check for check in farm("doctor", "--json").json()}
-    assert checks["weights sdxl"]["ok"]
-    assert not checks["queue gpu.sdxl"]["ok"]
-
-
-def test_the_doctor_goes_on_when_a_service_is_away(
-    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BROKER_URL", f"redis+socket://{tmp_path}/nobody.sock")
-    monkeypatch.setenv("DATABASE_URL", f"postgresql://postgres@/farm?host={tmp_path}")
-    monkeypatch.setenv("FARM_WEIGHTS", str(tmp_path))
-    ran = farm("doctor")
-    assert ran.code == 1
-    assert "FAIL  database: The database does not answer" in ran.out
-    assert "FAIL  broker: The message broker does not answer" in ran.out
-    assert "ok    storage:" in ran.out

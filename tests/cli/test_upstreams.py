@@ -36,7 +36,7 @@ def test_the_doctor_says_whose_key_is_missing_and_no_key(
     assert "ok    upstream gpt-image-2: Ex runs it as m; ONE_KEY is set here." in ran.out
     assert "FAIL  upstream veo: No key for the upstream Ex: set OTHER_KEY" in ran.out
     assert ran.out.count("FAIL  queue upstream: no worker serves it") == 1
-    assert "run `farm worker --queues upstream`" in ran.out
+    assert "start `farm worker --queues upstream`" in ran.out
     assert KEY not in ran.out + ran.err
 
 
