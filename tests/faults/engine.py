@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,9 @@ def _fail(how: str) -> None:
         case "hang":
             time.sleep(_FOREVER_S)
         case "hang-hard":
-            # Called as Python's own functions are: without letting go of the interpreter.
+            # Called as Python's own functions are: without letting go of the interpreter. No
+            # signal wakes it, as none wakes a call into a driver.
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             ctypes.PyDLL(None).sleep(_FOREVER_S)
         case _:
             raise AssertionError(f"no failure is called {how!r}")
