@@ -209,7 +209,8 @@ class Oracle:
         status = call(self._farm, one.who, "GET", f"/v1/image/{one.job}")
         if row.state != "succeeded":
             shown = status["status"]
-            return [] if shown == "failed" else [f"{one.job} is {row.state} and shown as {shown}"]
+            right = shown in (row.state, "failed")
+            return [] if right else [f"{one.job} is {row.state} and shown as {shown}"]
         if status["status"] != "completed":
             return [f"{one.job} succeeded and is shown as {status['status']}"]
         return self._delivered(one, row, status["output_url"])
