@@ -14,6 +14,8 @@ from sqlalchemy import Connection, text
 from farm.db import Database
 from farm.types import JobState
 
+BREAKING = ("worker_crash", "gpu_out_of_memory", "gpu_failed", "timeout")
+"""How jobs end that broke their workers, or ran on broken ones. There is an index of these."""
 OVERDUE_S = 60.0
 """A webhook that is due for longer is not sent by anybody."""
 
@@ -62,8 +64,8 @@ def sessions(db: Database) -> Sessions:
 
 
 def broke_workers(db: Database, within_s: float) -> list[Broken]:
-    """The jobs that killed or hung their workers, or filled their memory, by reason and model,
-    the most frequent first. Raises DatabaseUnavailable."""
+    """The jobs that ended in one of the ways of ``BREAKING``, by way and model, the most
+    frequent first. Raises DatabaseUnavailable."""
     rows = db.attempt(
         lambda connection: connection.execute(_BROKE_WORKERS, {"within_s": within_s}).all()
     )
@@ -119,10 +121,10 @@ _SESSIONS = text(
     """
 )
 _BROKE_WORKERS = text(
-    """
+    f"""
     SELECT error_code, model, count(*) AS n, (array_agg(id ORDER BY finished_at DESC))[1] AS job_id
     FROM jobs
-    WHERE error_code IN ('worker_crash', 'out_of_memory', 'timeout')
+    WHERE error_code IN {BREAKING}
       AND finished_at > now() - :within_s * interval '1 second'
     GROUP BY error_code, model ORDER BY n DESC, error_code, model
     """

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 from sqlalchemy import make_url
 
-from farm import canaries, nodes
+from farm import canaries, nodes, vitals
 from farm.canaries import CONTROL_QUEUES
 from farm.cli.doctor import books, servers, setup, work
 from farm.cli.doctor.check import Check, Look, Patient
@@ -202,7 +202,7 @@ def test_jobs_that_wait_too_long_and_those_whose_message_is_lost(
     fails(work.messages, patient, f"messages {SDXL}", lost, "again within 35 s")
 
 
-@pytest.mark.parametrize("code", ["worker_crash", "out_of_memory", "timeout"])
+@pytest.mark.parametrize("code", list(vitals.BREAKING))
 def test_jobs_that_broke_their_workers(patient: Patient, services: Services, code: str) -> None:
     is_well(work.broken_workers, patient, "workers")
     job_id = factories.submitted(services, factories.customer(services))

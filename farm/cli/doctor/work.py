@@ -111,11 +111,13 @@ def broken_workers(patient: Patient) -> Iterator[Check]:
 
 _WHAT = {
     "worker_crash": "killed their workers twice",
-    "out_of_memory": "found too little memory",
+    "gpu_out_of_memory": "found too little memory",
+    "gpu_failed": "were on a device that refused",
     "timeout": "ran into their time limit",
 }
 _DO = {
     "worker_crash": "Where it was killed by the system, give it more memory.",
-    "out_of_memory": "Serve fewer models on that device, or set FARM_VRAM_GB.",
+    "gpu_failed": "Ask `nvidia-smi` about the device.",
+    "gpu_out_of_memory": "Serve fewer models on that device, or set FARM_VRAM_GB.",
     "timeout": "Where the device is well, raise soft_limit_s and hard_limit_s in the catalogue.",
 }

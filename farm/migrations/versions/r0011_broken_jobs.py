@@ -7,7 +7,7 @@ down_revision = "0010"
 
 UPGRADE = """
 CREATE INDEX jobs_broke_workers ON jobs (finished_at)
-    WHERE error_code IN ('worker_crash', 'out_of_memory', 'timeout');
+    WHERE error_code IN ('worker_crash', 'gpu_out_of_memory', 'gpu_failed', 'timeout');
 """
 
 
