@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,13 @@ from tests.services import Databases, database_server, flush
 
 def pytest_configure(config: pytest.Config) -> None:
     """Side by side, each test process computes on one core: the thread pools of several would
-    wait for each other, and took ten times as long."""
+    wait for each other, and took ten times as long.
+
+    A farm is started hundreds of times here: no process of it compiles anew what an earlier one
+    has compiled, whatever the environment says.
+    """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if hasattr(config, "workerinput"):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
