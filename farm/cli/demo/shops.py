@@ -91,7 +91,8 @@ def one_picture_each(services: Services, address: str, out: Path) -> None:
             )
         path = out / f"{storefront}.png"
         path.write_bytes(content)
+        unit = "credit" if made.credits == 1 else "credits"
         click.echo(
             f"{path}  {picture.width}x{picture.height}  {len(content):,} bytes  "
-            f"{seconds:.1f} s  {made.credits:g} credits of {account.email}"
+            f"{seconds:.1f} s  {made.credits:g} {unit} of {account.email}"
         )
