@@ -16,7 +16,6 @@ from farm.services import Services
 from tests import factories
 from tests.farm.checks import amounts, assert_books_balance, run, scalar
 from tests.farm.months import Clock, anniversary, create, end_month, find, renew, set_time_zone
-from tests.processes import wait_until
 
 TICK = timedelta(microseconds=1)
 ZONES = ("UTC", "America/New_York", "Pacific/Auckland", "Asia/Kolkata", "Pacific/Kiritimati")
@@ -156,35 +155,6 @@ def test_rounds_at_once_renew_each_account_once(services: Services) -> None:
     assert scalar(services, "SELECT count(*) FROM accounts WHERE posted <> 100") == 0
     # Two a transaction: the first grant and the second, of each account.
     assert scalar(services, "SELECT count(*) FROM entries WHERE kind = 'grant'") == 30 * 4
-    assert_books_balance(services)
-
-
-def test_renewing_while_jobs_are_submitted_keeps_the_books(services: Services) -> None:
-    who = factories.customer(services, extra_credits=60)
-    start = threading.Barrier(2)
-
-    def submitting() -> int:
-        start.wait(timeout=60)
-        done = 0
-        for _ in range(20):
-            claim = factories.claimed(services, factories.submitted(services, who))
-            done += factories.succeed(services, claim)
-        return done
-
-    def renewing() -> int:
-        start.wait(timeout=60)
-        done = 0
-        for _ in range(10):
-            end_month(services)
-            # A round passes over an account that a submit has locked; the next one gets it.
-            done += wait_until(lambda: renew(services), 30.0, "the account was renewed")
-        return done
-
-    with ThreadPoolExecutor(2) as pool:
-        made, renewed = pool.submit(submitting), pool.submit(renewing)
-        assert made.result() == 20
-        assert renewed.result() == 10
-    assert amounts(services, who.account_id)[1] == 0
     assert_books_balance(services)
 
 

@@ -4,10 +4,7 @@ largest plan.
 
 from __future__ import annotations
 
-import random
-import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -209,38 +206,3 @@ def test_a_plan_that_is_not_sold_changes_nothing(services: Services) -> None:
         change_plan(services, who, "pro")
     with services.db.transaction() as connection, pytest.raises(NotFound):
         accounts.change_plan(connection, services.catalog, uuid.uuid4(), "pro")
-
-
-def test_changes_renewals_and_jobs_at_once_mint_nothing(services: Services) -> None:
-    who = factories.customer(services)
-    start = threading.Barrier(5)
-
-    def changing(number: int) -> None:
-        choose = random.Random(number)
-        start.wait(timeout=60)
-        for _ in range(15):
-            change_plan(
-                services, who, choose.choice(("free", "starter", "pro")), at_once=number == 1
-            )
-
-    def paying() -> None:
-        start.wait(timeout=60)
-        spend(services, who, jobs=3)
-
-    def renewing() -> None:
-        start.wait(timeout=60)
-        for _ in range(10):
-            end_month(services)
-            renew(services)
-
-    with ThreadPoolExecutor(5) as pool:
-        work = [pool.submit(changing, number) for number in range(3)]
-        work += [pool.submit(paying), pool.submit(renewing)]
-        for done in work:
-            done.result()
-    end_month(services)
-    assert renew(services) == 1
-    account = find(services, who.email)
-    grant = {"free": FREE, "starter": STARTER, "pro": PRO}[account.plan]
-    assert account.granted_tenths == account.grant_tenths == account.posted_tenths == grant
-    assert_books_balance(services)

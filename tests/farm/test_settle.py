@@ -47,21 +47,6 @@ def test_settling_again_after_a_lost_answer_is_true_and_charges_nothing_more(
     assert_books_balance(services)
 
 
-def test_a_late_attempt_changes_nothing(services: Services) -> None:
-    who = factories.customer(services)
-    job_id = factories.submitted(services, who)
-    late = factories.abandoned(services, job_id)
-    current = factories.claimed(services, job_id)
-    assert current.attempt == late.attempt + 1
-
-    assert not jobs.heartbeat(services.db, job_id, late.attempt, 30, 1, 2)
-    assert not factories.succeed(services, late)
-    assert factories.fail(services, late) is None
-    assert factories.succeed(services, current)
-    assert amounts(services, who.account_id) == (70, 0, 70)
-    assert_books_balance(services)
-
-
 def test_bought_credits_are_spent_after_the_monthly_grant(services: Services) -> None:
     who = factories.customer(services, extra_credits=5)
     for posted, grant_left in ((120, 70), (90, 40), (60, 10), (30, 0), (0, 0)):
