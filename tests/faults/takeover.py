@@ -33,10 +33,15 @@ class Takeovers:
     took_s: float
 
     @property
+    def worst(self) -> float:
+        """The longest, in seconds."""
+        return max(self.seconds)
+
+    @property
     def told(self) -> str:
         """For people."""
         return (
-            f"worst {max(self.seconds):.2f} s, median {statistics.median(self.seconds):.2f} s "
+            f"worst {self.worst:.2f} s, median {statistics.median(self.seconds):.2f} s "
             f"of {len(self.seconds)}; {len(self.complaints)} violations"
         )
 
