@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from celery.beat import PersistentScheduler, ScheduleEntry
+from celery.beat import PersistentScheduler, ScheduleEntry, SchedulingError
 from kombu.messaging import Producer
 
-from farm.broker import messages_waiting
+from farm.broker import mapped_failures, messages_waiting
 from farm.canaries import EVERY_S
 from farm.config import Settings, make_folder
 from farm.crash_points import Effect, around
@@ -92,3 +93,21 @@ class Scheduler(PersistentScheduler):  # type: ignore[misc]
             return
         with around(Effect.BEAT):
             super().apply_entry(entry, producer)
+
+    def apply_async(
+        self, entry: ScheduleEntry, producer: Producer | None = None, **options: Any
+    ) -> Any:
+        """Celery's; it keeps one connection for good, also one that is broken.
+
+        Raises:
+            SchedulingError: it was not sent. The next one goes over a new connection.
+        """
+        try:
+            return super().apply_async(entry, producer=producer, **options)
+        except SchedulingError:
+            self.__dict__.pop("producer", None)
+            broken = self.__dict__.pop("connection", None)
+            if broken is not None:
+                with contextlib.suppress(BrokerUnavailable), mapped_failures(broken):
+                    broken.release()
+            raise
