@@ -28,8 +28,8 @@ def broker_url(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -
         yield redis_url
         return
     command = server_command()
-    with start_rabbitmq(command, tmp_path / "rabbitmq") as (url, _):
-        yield url
+    with start_rabbitmq(command, tmp_path / "rabbitmq") as rabbitmq:
+        yield rabbitmq.url
 
 
 @pytest.fixture
