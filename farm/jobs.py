@@ -66,17 +66,17 @@ def claim(
     Raises:
         DatabaseUnavailable: nothing was claimed, or the claim will run out by itself.
     """
+    values = {
+        "id": job_id,
+        "worker": worker,
+        "lease_s": lease_s,
+        "attempts_max": attempts_max,
+        "deaths_max": DEATHS_MAX,
+    }
     with around(Effect.CLAIM), db.statement() as connection:
-        row = connection.execute(
-            _CLAIM,
-            {
-                "id": job_id,
-                "worker": worker,
-                "lease_s": lease_s,
-                "attempts_max": attempts_max,
-                "deaths_max": DEATHS_MAX,
-            },
-        ).one_or_none()
+        row = connection.execute(_CLAIM, values).one_or_none()
+        if row is None:
+            row = connection.execute(_CLAIM_WAITING, values).one_or_none()
     if row is None:
         return None
     return Claim(
@@ -173,8 +173,7 @@ def depths(db: Database) -> dict[tuple[str, JobState], int]:
 
 # One job at most: that of the message where its lease ran out, else the next of its queue. A
 # newcomer of the same line begins where the highest turn is that was served.
-_CLAIM = text(
-    """
+_CLAIM_SQL = """
     WITH lapsed AS (
         SELECT id FROM jobs
         WHERE id = :id AND state = 'running' AND lease_until < now()
@@ -205,8 +204,10 @@ _CLAIM = text(
     SELECT job.*,
         (SELECT jsonb_object_agg(name, key) FROM inputs WHERE inputs.job_id = job.id) AS inputs
     FROM job
-    """
-)
+"""
+_CLAIM = text(_CLAIM_SQL)
+# Somebody may only just look at the last job of a queue; nothing else would lead to it soon.
+_CLAIM_WAITING = text(_CLAIM_SQL.replace("FOR UPDATE SKIP LOCKED", "FOR UPDATE"))
 _HEARTBEAT = text(
     """
     UPDATE jobs SET lease_until = now() + :lease_s * interval '1 second',

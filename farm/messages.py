@@ -21,7 +21,7 @@ WEBHOOKS_QUEUE = "webhooks"
 """Beat asks here for a process that sends webhooks; no job waits here."""
 
 GENERATE = "farm.generate"
-"""Claim the job whose id this message bears, run it, settle it."""
+"""Claim the next job of the queue of the job whose id this message bears, run it, settle it."""
 
 FETCH = "farm.fetch"
 """Fetch the inputs of the job whose id this message bears, then ring its model's queue."""

@@ -17,6 +17,7 @@ from farm.types import Claim
 from tests import factories
 from tests.factories import Customer
 from tests.farm.checks import assert_books_balance, run, scalar
+from tests.processes import wait_until
 
 
 @pytest.fixture
@@ -206,11 +207,24 @@ def test_claims_at_once_take_each_job_once_and_all_of_them(
 
     with ThreadPoolExecutor(12) as pool:
         claimed = [job_id for found in pool.map(worker, range(12)) for job_id in found]
-    # One that was locked at that moment is left to another message.
-    claimed += worker(12)
     many.dispose()
     assert sorted(claimed) == sorted(made)
     assert_books_balance(services)
+
+
+def test_a_job_that_somebody_looks_at_for_a_moment_is_not_passed_over_if_it_is_the_last(
+    services: Services, who: tuple[Customer, Customer]
+) -> None:
+    first, last = queue(services, who[0], 2)
+    with ThreadPoolExecutor(1) as pool:
+        with services.db.transaction() as sweeper:
+            sweeper.execute(text("UPDATE jobs SET rung_at = now()"))
+            asked = pool.submit(jobs.claim, services.db, last, "w", 30.0, 3)
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid'"
+            wait_until(lambda: scalar(services, waits), 10, "nobody waits for the lock")
+        claim = asked.result(timeout=10)
+    assert claim is not None
+    assert claim.job_id == first
 
 
 @pytest.mark.parametrize("seed", [1, 2])
