@@ -153,8 +153,12 @@ def answer(db: Database, queue: str, worker: str) -> None:
 
 def longest_wait(db: Database, queues: Sequence[str]) -> dict[str, float]:
     """Seconds that something has waited to be taken from each queue: a job, or a canary that is
-    under way. Queues where nothing waits are left out. Raises DatabaseUnavailable."""
-    values = {"queues": list(queues), "intake": INTAKE_QUEUE}
+    under way; in control's, the wish of beat for canaries. Queues where nothing waits are left out.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL is away.
+    """
+    values = {"queues": list(queues), "intake": INTAKE_QUEUE, "control": CONTROL_QUEUE}
     rows = db.attempt(lambda connection: connection.execute(_WAITS, values).all())
     return {row.queue: row.seconds for row in rows if row.seconds is not None}
 
@@ -208,7 +212,8 @@ _WAITS = text(
         (SELECT extract(epoch FROM now() - min(queued_at)) FROM jobs
          WHERE state = 'queued' AND ready AND jobs.queue = q.queue),
         (SELECT extract(epoch FROM now() - min(queued_at)) FROM jobs
-         WHERE state = 'queued' AND NOT ready AND q.queue = :intake)
+         WHERE state = 'queued' AND NOT ready AND q.queue = :intake),
+        (SELECT extract(epoch FROM now() - max(sent_at)) FROM canaries WHERE q.queue = :control)
     )::float8 AS seconds
     FROM unnest(CAST(:queues AS text[])) AS q (queue)
     """

@@ -89,6 +89,7 @@ class Watchdog:
         self._clock = clock
         self._after_s = services.settings.deaf_after_s
         self._since: dict[str, float] = {}
+        self._looked = clock()
 
     def start(self, node: NodeName) -> None:
         """Watch over this worker from now on, in a thread that ends with the process."""
@@ -97,6 +98,10 @@ class Watchdog:
     def look(self, queues: Sequence[str]) -> str | None:
         """Look once; what is wrong when it has been so for long enough, else None."""
         now = self._clock()
+        if now - self._looked > self._after_s / 2:
+            # This process was stopped, and the parent too: it has just begun to hear again.
+            self._since = {}
+        self._looked = now
         held = self._held(queues)
         self._since = {queue: self._since.get(queue, now) for queue in held}
         for queue, since in self._since.items():

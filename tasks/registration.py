@@ -73,7 +73,8 @@ def _register(app: Celery, slot: ChildSlot) -> None:
         soft_time_limit=FETCH_SOFT_LIMIT_S,
         time_limit=FETCH_HARD_LIMIT_S,
     )
-    app.task(run_canary, name=messages.CANARY, bind=True, shared=False)
+    # No events: Flower keeps the last ten thousand tasks, and would show little else.
+    app.task(run_canary, name=messages.CANARY, bind=True, shared=False, send_events=False)
     app.task(
         _on_child(slot, send_webhooks),
         name=messages.WEBHOOKS,

@@ -4,7 +4,7 @@ workers that are made deaf, as real processes."""
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from farm import canaries
 from farm.broker import make_celery
 from farm.config import Settings
 from farm.db import Database
-from farm.messages import Ring
+from farm.messages import CANARIES, CONTROL_QUEUE, Ring
 from tasks.canary import send_canaries
 from tasks.child import Child
 from tasks.deaf import Ears, Watchdog
@@ -63,11 +63,13 @@ class Trial:
 
     def looks(self, seconds: float) -> list[str]:
         """What looking every ten seconds says."""
-        found = []
-        for _ in range(int(seconds / 10)):
-            self.clock.now += 10
-            found.append(self.dog.look(QUEUES))
+        found = [self.looks_at(QUEUES) for _ in range(int(seconds / 10))]
         return [each for each in found if each]
+
+    def looks_at(self, queues: Sequence[str]) -> str | None:
+        """What a look says after ten seconds."""
+        self.clock.now += 10
+        return self.dog.look(queues)
 
 
 @pytest.fixture
@@ -96,7 +98,25 @@ def test_a_canary_that_nobody_takes_is_enough(trial: Trial) -> None:
     assert trial.looks(70) == []
 
 
-@pytest.mark.parametrize("what", ["took", "busy", "broker away", "taken by another", "draining"])
+def test_a_control_worker_that_sends_no_canaries_any_more_is_deaf(trial: Trial) -> None:
+    send_canaries(trial.child)
+    flush(trial.child.services.settings.broker_url)
+    run(
+        trial.child.services,
+        "UPDATE canaries SET sent_at = now() - interval '70 s', answered_at = now()",
+    )
+    ears = Ears(canaries.CONTROL_QUEUES, trial.clock)
+    trial.dog._ears = ears
+    trial.child.celery.send_task(CANARIES, queue=CONTROL_QUEUE)
+    found = [trial.looks_at(canaries.CONTROL_QUEUES) for _ in range(7)]
+    assert found[:6] == [None] * 6
+    assert found[6] is not None
+    assert "broker holds in control" in found[6]
+
+
+@pytest.mark.parametrize(
+    "what", ["took", "busy", "broker away", "taken by another", "draining", "stopped"]
+)
 def test_whatever_else_may_be_the_reason_starts_the_minute_anew(trial: Trial, what: str) -> None:
     trial.wait()
     assert trial.looks(60) == []
@@ -117,6 +137,9 @@ def test_whatever_else_may_be_the_reason_starts_the_minute_anew(trial: Trial, wh
         flush(trial.child.services.settings.broker_url)
         assert trial.looks(10) == []
         trial.wait()
+    elif what == "stopped":
+        trial.clock.now += 100
+        assert trial.looks(10) == []
     else:
         trial.child.drain.begin(100)
         assert trial.looks(200) == []
