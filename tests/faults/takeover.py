@@ -18,7 +18,7 @@ from tests.processes import wait_until
 
 _RUN = "run=3 steps=60"
 _BOUND_S = 120.0
-_DEFAULTS = {
+DEFAULTS = {
     f"FARM_{name.upper()}": f"{Settings.model_fields[name].default:g}"
     for name in ("lease_s", "sweep_every_s", "rering_after_s")
 }
@@ -48,7 +48,7 @@ class Takeovers:
 
 def with_default_settings(folder: Path, rounds: int) -> Takeovers:
     """As the farm comes, with a lease of 30 s."""
-    return _measure(folder, rounds, _DEFAULTS)
+    return _measure(folder, rounds, DEFAULTS)
 
 
 def with_a_short_lease(folder: Path, rounds: int) -> Takeovers:
