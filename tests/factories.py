@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 from sqlalchemy import text
@@ -86,17 +86,30 @@ def picture(width: int = 8, height: int = 6, colour: str = "red") -> Picture:
 
 
 def claimed(services: Services, job_id: uuid.UUID) -> Claim:
-    """A worker's claim on this very job, which goes to the front of its line for it; fails the
+    """A worker's claim on this very job, which goes to the front of its queue for it; fails the
     test when it cannot be claimed."""
     with services.db.statement() as connection:
-        connection.execute(
-            text("UPDATE jobs SET turn = -1 WHERE id = :id AND state = 'queued'"),
-            {"id": job_id},
+        before = connection.execute(_TO_THE_FRONT, {"id": job_id}).scalar()
+        claim = jobs.claim(services.db, job_id, "test-worker", 30.0, 3)
+        assert claim is not None, f"job {job_id} could not be claimed"
+        assert str(claim.job_id) == str(job_id), (
+            f"instead of job {job_id}, {claim.job_id} was claimed"
         )
-    claim = jobs.claim(services.db, job_id, "test-worker", 30.0, 3)
-    assert claim is not None, f"job {job_id} could not be claimed"
-    assert claim.job_id == job_id, f"instead of job {job_id}, {claim.job_id} was claimed"
-    return claim
+        if before is None:
+            return claim
+        connection.execute(_BACK, {"id": job_id, "priority": before})
+    return replace(claim, priority=before)
+
+
+_TO_THE_FRONT = text(
+    """
+    UPDATE jobs SET priority = 0,
+        turn = (SELECT min(turn) - 1 FROM jobs AS line WHERE line.queue = before.queue)
+    FROM (SELECT id, queue, priority FROM jobs WHERE id = :id AND state = 'queued') AS before
+    WHERE jobs.id = before.id RETURNING before.priority
+    """
+)
+_BACK = text("UPDATE jobs SET priority = :priority WHERE id = :id")
 
 
 def abandoned(services: Services, job_id: uuid.UUID) -> Claim:
