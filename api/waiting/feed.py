@@ -14,8 +14,10 @@ from api.log import get_logger
 from farm.broker import redis_py_url
 from farm.events import ENDED_CHANNEL, JobEvent, job_channel
 
-PING_EVERY_S = 10.0
-"""A connection on which nothing came for twice as long, not even the answer to a ping, is dead."""
+PING_EVERY_S = 5.0
+ANSWER_WITHIN_S = 3.0
+"""A connection on which nothing came for so long after a ping is dead: whoever waits looks for
+himself until there is another."""
 _PAUSE_MAX_S = 5.0
 
 _log = get_logger("api.waiting")
@@ -83,7 +85,8 @@ class Feed:
             )
             try:
                 async with client, client.pubsub() as subscription:
-                    await subscription.subscribe(ENDED_CHANNEL)
+                    async with asyncio.timeout(ANSWER_WITHIN_S):
+                        await subscription.subscribe(ENDED_CHANNEL)
                     self._to_join = set(self._wanted)
                     self._changed.set()
                     pause_s = 0.1
@@ -154,6 +157,8 @@ class Feed:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(PING_EVERY_S)
-            if loop.time() - self._received_at > 2 * PING_EVERY_S:
-                raise TimeoutError("Redis has not answered for a while")
+            asked_at = loop.time()
             await subscription.ping()
+            await asyncio.sleep(ANSWER_WITHIN_S)
+            if self._received_at < asked_at:
+                raise TimeoutError(f"Redis has not answered for {ANSWER_WITHIN_S:g} s")
