@@ -25,8 +25,8 @@ ANSWER_S = 2.0
 def queues(as_json: bool, data: Path | None) -> None:
     """Show each queue: jobs queued and running, the longest wait, its workers.
 
-    Jobs are counted in the database; `rings` are the messages the broker holds for them, and
-    a missing one is rung again by the sweeper.
+    Jobs are counted in the database; `rings` are the messages the broker holds: one for each of
+    them, which the sweeper sends again where it is missing, and perhaps a canary.
     """
     with opened(data) as services:
         counts = depths(services.db)
