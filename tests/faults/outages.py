@@ -23,7 +23,6 @@ from tests.processes import wait_until
 from tests.services import flush
 
 WORKERS = ("worker", "worker-2")
-KEPT = ("api", "control", "beat", *WORKERS)
 SOFT_S, HARD_S = 120, 150
 _CLIENTS = 4
 _EVERY_S = 0.5
@@ -77,13 +76,16 @@ class Away:
 def redis_emptied(folder: Path, *, queued: int, running: int) -> Emptied:
     """Let Redis forget every message while so many jobs wait and run, on the default settings."""
     began = time.monotonic()
-    with _farm(folder) as farm:
+    with _farm(folder, "api", "control", "beat") as farm:
         assert farm.redis is not None
         oracle = Oracle(farm)
-        for _ in range(running):
-            _running(farm, oracle, "run=10 steps=100")
+        held = [oracle.submit("run=5 steps=50") for _ in range(running)]
         with ThreadPoolExecutor(2 * _CLIENTS) as clients:
             jobs = set(clients.map(lambda _: oracle.submit("run=0 steps=1"), range(queued)))
+        # One each, which are the first in line.
+        farm.keep(*(f"worker-{number}" for number in range(running)))
+        for job in held:
+            _is_running(farm, job)
         left = jobs - _started(farm)
         flush(farm.redis.url)
         emptied = time.monotonic()
@@ -95,14 +97,14 @@ def redis_emptied(folder: Path, *, queued: int, running: int) -> Emptied:
 
 def redis_away(folder: Path, *, seconds: float) -> Away:
     """Stop Redis for so long. Nobody who asks meanwhile is to notice it."""
-    with _farm(folder) as farm:
+    with _farm(folder, "api", "control", "beat", *WORKERS) as farm:
         assert farm.redis is not None
         return _away(farm, farm.redis, seconds, {200})
 
 
 def postgres_away(folder: Path, *, seconds: float) -> Away:
     """Stop PostgreSQL for so long. Who asks meanwhile is told so; what runs goes on."""
-    with _farm(folder) as farm:
+    with _farm(folder, "api", "control", "beat", *WORKERS) as farm:
         assert farm.postgres is not None
         return _away(farm, farm.postgres, seconds, {_AWAY})
 
@@ -110,7 +112,9 @@ def postgres_away(folder: Path, *, seconds: float) -> Away:
 def _away(farm: TrialFarm, server: Server, seconds: float, allowed: set[int]) -> Away:
     began = time.monotonic()
     oracle = Oracle(farm)
-    held = [_running(farm, oracle, f"run={seconds / 2:g} steps=100") for _ in WORKERS]
+    held = [oracle.submit(f"run={seconds / 2:g} steps=100") for _ in WORKERS]
+    for job in held:
+        _is_running(farm, job)
     with _Customers(farm, oracle) as customers:
         time.sleep(2 * _EVERY_S)
         server.stop()
@@ -199,18 +203,16 @@ class _Customers:
 
 
 @contextlib.contextmanager
-def _farm(folder: Path) -> Iterator[TrialFarm]:
+def _farm(folder: Path, *names: str) -> Iterator[TrialFarm]:
     folder.mkdir(parents=True, exist_ok=True)
     with trial_farm(folder, durable=True, soft_s=SOFT_S, hard_s=HARD_S, **DEFAULTS) as farm:
-        farm.keep(*KEPT)
+        farm.keep(*names)
         yield farm
 
 
-def _running(farm: TrialFarm, oracle: Oracle, prompt: str) -> str:
-    """A job that a worker has in hand."""
-    job = oracle.submit(prompt)
+def _is_running(farm: TrialFarm, job: str) -> None:
+    """Wait until a worker has it in hand."""
     wait_until(lambda: farm.column("state", job) == "running", _BOUND_S, farm.logs)
-    return job
 
 
 def _started(farm: TrialFarm) -> set[str]:
