@@ -12,6 +12,7 @@ import pytest
 from farm.broker import make_celery
 from tests.farm.webhooks.receiver import Receiver
 from tests.faults.crash_lane import Lane, Pictures
+from tests.faults.crew import crew, crew_of_all  # noqa: F401  # fixtures of two modules
 from tests.faults.farm import TrialFarm, Way, customer, trial_farm
 from tests.faults.oracle import Oracle
 from tests.faults.proxy import Proxy

@@ -57,9 +57,9 @@ def read_orders(prompt: str) -> Orders:
     return Orders(**{name: kinds[name](value) for name, value in words.items() if name in kinds})  # type: ignore[arg-type]
 
 
-def content(request: RunRequest, size: int) -> bytes:
+def content(job: object, attempt: int, size: int) -> bytes:
     """A result that tells whose it is: job and attempt, then zeros."""
-    return f"{request.job_id} {request.attempt}\n".encode().ljust(size, b"\0")
+    return f"{job} {attempt}\n".encode().ljust(size, b"\0")
 
 
 class TrialEngine:
@@ -86,7 +86,7 @@ class TrialEngine:
         if orders.fail and request.attempt <= orders.times:
             _fail(orders.fail)
         _note(f"end {request.job_id} {request.attempt} {os.getpid()} {len(filled)}")
-        data = content(request, orders.bytes)
+        data = content(request.job_id, request.attempt, orders.bytes)
         return [Artifact(data, "image/png", "images", "png", {"seed": request.attempt})]
 
     def unload(self) -> None:
