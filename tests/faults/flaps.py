@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from celery import Celery
+
 from farm.broker import make_celery
 from farm.dispatch import Dispatcher
 from farm.submit import submit
@@ -41,6 +43,17 @@ class Figures:
         """The longest of all."""
         return max(seconds for both in (*self.away, *self.half_open) for seconds in both)
 
+    @property
+    def told(self) -> str:
+        """The seconds of the worker, each time and in order, and the worst of the others."""
+        kinds = (("away", self.away), ("half-open", self.half_open))
+        return "; ".join(
+            f"{name}: worker {' '.join(f'{worker:.1f}' for worker, _ in times)}, "
+            f"control and beat at most {max(others for _, others in times):.1f}"
+            for name, times in kinds
+            if times
+        )
+
 
 def measure(
     farm: TrialFarm,
@@ -50,18 +63,20 @@ def measure(
     flap_s: float = 2.0,
     half_opens: int = 0,
     half_open_s: float = 60.0,
+    celery: Celery | None = None,
 ) -> Figures:
     """Take the broker away so many times, and be silent so many times, and see who comes back.
 
     Args:
         farm: its worker, control and beat run, and reach their broker past ``way``.
+        celery: reaches it otherwise; the farm's own, where that does.
 
     Raises:
         AssertionError: somebody was not back within a minute.
     """
     figures = Figures()
-    celery = make_celery(farm.services.settings, farm.services.catalog)
-    dispatcher = Dispatcher(celery)
+    services = farm.services
+    dispatcher = Dispatcher(celery or make_celery(services.settings, services.catalog))
     for _ in range(flaps):
         figures.away.append(_once(farm, dispatcher, way.away(flap_s)))
         time.sleep(_CALM_S)

@@ -14,6 +14,7 @@ import pytest
 from celery import Celery
 
 from farm.broker import make_celery
+from tests.faults import flaps
 from tests.faults.farm import TrialFarm, customer, trial_farm
 from tests.faults.oracle import Oracle
 from tests.faults.proxy import Proxy
@@ -87,3 +88,8 @@ def test_what_waited_is_run(rabbit: Rabbit, befalls: Callable[[Rabbit], None]) -
     befalls(rabbit)
     ends = oracle.check()
     assert set(ends.states) == {"succeeded"}
+
+
+def test_everybody_is_back_soon_after_a_flap(rabbit: Rabbit) -> None:
+    found = flaps.measure(rabbit.farm, rabbit.way, flaps=1, celery=rabbit.celery)
+    assert found.worst_s <= 15, found.told
