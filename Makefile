@@ -8,7 +8,7 @@ NODE_CLIENT := .venv/clients/node-openai
 # More words for `farm demo` and `farm up`: make up ARGS="--port 9000 --data /srv/farm"
 ARGS ?=
 
-.PHONY: demo up test check format bench clean
+.PHONY: demo up test check format bench faults clean
 
 demo: .venv/worker.stamp
 	$(BIN)/farm demo --out demo $(ARGS)
@@ -31,6 +31,10 @@ format: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m tests.bench
+
+# Kills, floods and unplugs a farm for about half an hour; `make test` has the short version.
+faults: .venv/dev.stamp
+	$(BIN)/python -m tests.faults
 
 clean:
 	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
