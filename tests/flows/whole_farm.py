@@ -127,14 +127,6 @@ class WholeFarm:
         )
         return self.status(generation_id)
 
-    def running(self, generation_id: str, timeout_s: float = TORCH_S) -> None:
-        """Poll until the job's first model step has been reported by a worker's heartbeat."""
-        wait_until(
-            lambda: self.column("step", generation_id) > 0,
-            timeout_s,
-            lambda: f"{self.status(generation_id)}\n{self.logs()}",
-        )
-
     def column(self, name: str, generation_id: str) -> Any:
         """One column of the job's row."""
         return scalar(self.services, f"SELECT {name} FROM jobs WHERE id = :id", id=generation_id)
