@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 import uuid
 
-from farm import messages, nodes, settle, submit
+from farm import messages, nodes, settle
 from farm.types import Idempotency
-from tests import factories
 from tests.faults.crash_lane import MISSING_PATH, Bomb, Lane
 from tests.processes import wait_until
 
@@ -73,8 +71,7 @@ def of_a_wrong_url(lane: Lane, bomb: Bomb) -> None:
 
 def of_an_old_output(lane: Lane, bomb: Bomb) -> None:
     """An output whose day is over is deleted."""
-    body = {"prompt": "a red circle", "model": lane.model}
-    job = str(lane.call(lane.who, "POST", "/v1/image/generate", body)["generation_id"])
+    job = lane.rung()
     lane.ends(job, "succeeded")
     path = (
         lane.farm.services.settings.data
@@ -113,9 +110,7 @@ def of_an_orphan(lane: Lane, bomb: Bomb) -> None:
 def of_an_old_key(lane: Lane, bomb: Bomb) -> None:
     """An Idempotency-Key of the day before is forgotten."""
     key = str(uuid.uuid4())
-    request = factories.request(lane.model)
-    submit.submit(lane.farm.services, lane.who.principal, request,
-                  Idempotency(key, b"\1" * 32))  # fmt: skip
+    lane.unrung(Idempotency(key, b"\1" * 32))
     old = "UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE key = :key"
     lane.together(bomb, old, key=key)
     _again(lane, bomb, messages.CLEAN)
@@ -164,18 +159,15 @@ def of_time(lane: Lane, bomb: Bomb) -> None:
     """What happens by itself every few seconds; jobs go on being made."""
     bomb.arm()
     bomb.wait()
-    job = lane.unrung()
-    lane.execute("UPDATE jobs SET rung_at = NULL WHERE id = :id", id=job)
+    job = lane.rung()
     lane.ends(job, "succeeded")
 
 
 def of_an_end(lane: Lane, bomb: Bomb) -> None:
     """The control worker is stopped, and started again."""
     bomb.arm()
-    lane.farm.keeper.process(lane.role).signal(signal.SIGTERM)
-    bomb.wait()
-    job = lane.unrung()
-    lane.execute("UPDATE jobs SET rung_at = NULL WHERE id = :id", id=job)
+    bomb.wait(lane.stop())
+    job = lane.rung()
     lane.ends(job, "succeeded")
 
 

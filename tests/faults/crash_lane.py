@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import signal
 import threading
 import time
 import urllib.error
@@ -21,7 +22,7 @@ from sqlalchemy import text
 
 from farm import submit
 from farm.messages import CANARIES, CONTROL_QUEUE
-from farm.types import JobRequest
+from farm.types import Idempotency, JobRequest
 from tests import factories
 from tests.api.pictures import picture
 from tests.farm.webhooks.receiver import Receiver
@@ -212,10 +213,18 @@ class Lane:
 
     # Arranging what a step needs.
 
-    def unrung(self) -> uuid.UUID:
-        """A queued job of which no message tells."""
-        request = factories.request(self.model)
-        return submit.submit(self.farm.services, self.who.principal, request).job_id
+    def unrung(self, idempotency: Idempotency | None = None) -> uuid.UUID:
+        """A queued job of which no message tells; it is an edit."""
+        name = "remove-background"
+        job = JobRequest(name, name, {}, inputs={"image": factories.picture()})
+        services = self.farm.services
+        return submit.submit(services, self.who.principal, job, idempotency).job_id
+
+    def rung(self) -> uuid.UUID:
+        """One that the next sweep rings for."""
+        job = self.unrung()
+        self.execute("UPDATE jobs SET rung_at = NULL WHERE id = :id", id=job)
+        return job
 
     def parked(self, **request: Any) -> uuid.UUID:
         """A queued job, with a picture, of a model that no worker serves."""
@@ -269,6 +278,23 @@ class Lane:
     def send(self, task: str) -> None:
         """Ask the control worker for a task of its schedule."""
         self.celery.send_task(task, queue=CONTROL_QUEUE)
+
+    def stop(self) -> Nudge:
+        """Tell the role's process to end, as an operator does. Returns what tells the next one."""
+        stopped = 0
+
+        def tell() -> None:
+            nonlocal stopped
+            process = self.farm.keeper.process(self.role)
+            if process.pid == stopped:
+                return
+            # One that has just begun to start would end without a word.
+            self.farm.ready(self.role, process)
+            process.signal(signal.SIGTERM)
+            stopped = process.pid
+
+        tell()
+        return tell
 
     # Waiting.
 

@@ -62,6 +62,10 @@ def enumerate_all(folder: Path, *, database_url: str = "") -> Enumeration:
                 database_url=database_url,
                 FARM_FETCH_ALLOW=allow,
                 FARM_WEB_WORKERS="2",
+                # On a busy machine a sweep takes longer than QUICK's half a second, and whatever
+                # waits behind sweeps would wait for ever.
+                FARM_SWEEP_EVERY_S="1",
+                FARM_SWITCH_AFTER_S="2",
                 # Long enough for a job to be met in the middle on a busy machine.
                 soft_s=30,
                 hard_s=40,
