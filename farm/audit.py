@@ -117,6 +117,7 @@ _QUERIES: tuple[tuple[int, str, str], ...] = (
         """
         SELECT 'job ' || id AS who FROM jobs
         WHERE state = 'succeeded' AND (settled_attempt IS DISTINCT FROM attempt
+            OR NOT starts_with(output_key, id || '/' || settled_attempt || '/')
             OR output_key IS NULL OR output_sha256 IS NULL OR output_expires_at IS NULL
             OR (output_deleted_at IS NOT NULL AND output_deleted_at < output_expires_at))
         """,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +12,7 @@ from sqlalchemy import text
 from farm.audit import audit, summary
 from farm.services import Services
 from farm.submit import submit
-from farm.types import Idempotency
+from farm.types import Claim, Idempotency
 from farm.webhooks.endpoints import add_endpoint
 from tests import factories
 from tests.farm.checks import assert_books_balance, run, scalar
@@ -123,6 +124,15 @@ def test_a_missing_and_an_altered_file_are_found(services: Services, settled: uu
     assert findings[5].offenders == 1
     assert str(settled) in findings[5].example
     assert summary(list(findings.values())) == "audit: BROKEN: invariant 5 (of 11)"
+
+
+def test_the_file_of_another_attempt_is_not_the_settled_one(
+    services: Services, settled: uuid.UUID
+) -> None:
+    claim = Claim(settled, uuid.uuid4(), 2, "", "", "", 0, {}, datetime.now(UTC))
+    key = factories.stored(services, claim).key
+    break_books(services, "UPDATE jobs SET output_key = :key WHERE id = :id", key=key, id=settled)
+    assert broken_numbers(services) == {5}
 
 
 def test_an_expired_output_may_be_gone(services: Services, settled: uuid.UUID) -> None:
