@@ -64,7 +64,7 @@ def switches(order: list[str]) -> int:
 def test_300_mixed_jobs_over_three_queues_need_few_switches(
     settings: Settings, start_worker: StartWorker, catalog: Catalog
 ) -> None:
-    """The messages are of jobs that do not exist: a worker drops each after one query."""
+    """The messages are of jobs that do not exist: a worker drops each after two queries."""
     dispatcher = Dispatcher(make_celery(settings, catalog))
     queues = catalog.queues[:3]
     queue_of: dict[str, str] = {}

@@ -29,7 +29,7 @@ def submit(caller: Caller, count: int) -> None:
 @pytest.fixture(scope="module")
 def full(shop: Shop) -> Caller:
     """A customer with 250 images in 100 batches."""
-    who = factories.customer(shop.services, storefront="pixola", extra_credits=5000)
+    who = factories.customer(shop.services, storefront="pixola", plan="studio", extra_credits=5000)
     caller = Caller(shop.app, shop.services, who)
     for count in (1, 2, 3, 4) * (IMAGES // 10):
         submit(caller, count)
