@@ -62,7 +62,6 @@ STATUS = {
     "engine_failed": 500,
     "gpu_out_of_memory": 503,
     "gpu_failed": 503,
-    "gpu_failed": 503,
     "upstream_failed": 502,
     "upstream_unavailable": 503,
     "content_refused": 400,

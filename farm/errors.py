@@ -35,7 +35,6 @@
     |  `- EngineFault           the engine broke while it ran
     |     |- OutOfMemory        the device had too little memory
     |     |- DeviceBroken       the device is lost to this process
-    |     |- DeviceBroken       the device is lost to this process
     |     `- UpstreamFault      another service, which runs the model, did not make it
     |        `- UpstreamUnavailable  it does not answer, or says to come later
     `- Cancelled                the job is no longer this worker's: stop and drop the output
@@ -284,12 +283,6 @@ class OutOfMemory(EngineFault):
     """The device ran out of memory."""
 
     code = "gpu_out_of_memory"
-
-
-class DeviceBroken(EngineFault):
-    """The device refused in a way after which nothing works on it in this process."""
-
-    code = "gpu_failed"
 
 
 class DeviceBroken(EngineFault):
