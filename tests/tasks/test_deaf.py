@@ -13,12 +13,14 @@ from farm import canaries
 from farm.broker import make_celery
 from farm.config import Settings
 from farm.db import Database
+from farm.dispatch import Dispatcher
 from farm.messages import CANARIES, CONTROL_QUEUE, Ring
+from farm.submit import submit
 from tasks.canary import send_canaries
 from tasks.child import Child
 from tasks.deaf import Ears, Watchdog
 from tests import factories
-from tests.farm.checks import run
+from tests.farm.checks import run, scalar
 from tests.faults.farm import TrialFarm, trial_farm
 from tests.processes import Process, wait_until
 from tests.services import Databases, flush, redis_client
@@ -170,16 +172,22 @@ def farm(servers_folder: Path, databases: Databases) -> Iterator[TrialFarm]:
         databases.fresh() as url,
         trial_farm(servers_folder / "deaf", database_url=url, FARM_DEAF_AFTER_S="3") as found,
     ):
-        found.keep("api", "worker.sdxl")
+        found.keep("worker.sdxl")
         yield found
 
 
 def replaced(farm: TrialFarm, deaf: Process) -> None:
     """That worker has ended, another one has run the job, and says what it saw."""
-    job = farm.submit({"model": "sdxl", "width": 512, "height": 512, "prompt": "run=0.1"})
-    wait_until(lambda: deaf.exit_code() is not None, 30, deaf.output)
+    services = farm.services
+    request = factories.request(prompt="run=0.1", width=512, height=512)
+    ring = submit(services, farm.who.principal, request).ring
+    dispatcher = Dispatcher(make_celery(services.settings, services.catalog))
+    dispatcher.ring_now([ring])
+    dispatcher.stop()
+    wait_until(lambda: deaf.exit_code() is not None, 60, deaf.output)
     assert "this worker is deaf: for " in deaf.output()
-    assert farm.finished(job, 60)["status"] == "completed", farm.logs()
+    state = "SELECT state FROM jobs WHERE id = :id"
+    wait_until(lambda: scalar(services, state, id=ring.job_id) == "succeeded", 60, farm.logs)
 
 
 def test_a_worker_that_consumes_nothing_is_replaced(farm: TrialFarm) -> None:
