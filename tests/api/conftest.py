@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,20 +32,67 @@ def shop(
         yield found
 
 
-@pytest.fixture
-def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """The test's own settings, with a content policy of two words."""
-    rules = tmp_path / "moderation.txt"
+@pytest.fixture(scope="module")
+def file_settings(
+    databases: Databases, redis_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """What the tests of one file share: a database, which each finds empty, and a content policy
+    of two words."""
+    folder = tmp_path_factory.mktemp("api")
+    rules = folder / "moderation.txt"
     rules.write_text("forbidden fruit\n", encoding="utf-8")
-    return settings.model_copy(update={"moderation_file": rules})
+    with databases.fresh() as url:
+        yield Settings(
+            DATABASE_URL=url,
+            BROKER_URL=redis_server,
+            data=folder / "data",
+            weights="tiny",
+            moderation_file=rules,
+        )
+
+
+@pytest.fixture(scope="module")
+def file_app(file_settings: Settings) -> Iterator[Flask]:
+    """The application of one file's tests: to make one takes longer than most of them."""
+    app = create_app(file_settings)
+    yield app
+    runtime_of(app).close()
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[Flask]:
-    """The application; its connections are closed afterwards."""
+def postgres_url(databases: Databases, file_settings: Settings) -> str:
+    """The URL of the file's database, without rows."""
+    databases.clear(file_settings.database_url)
+    return file_settings.database_url
+
+
+@pytest.fixture
+def settings(file_settings: Settings, postgres_url: str, redis_url: str) -> Settings:
+    """Settings of a farm in which nothing happened yet, with a content policy of two words."""
+    shutil.rmtree(file_settings.data / "storage", ignore_errors=True)
+    return file_settings
+
+
+@pytest.fixture
+def own_app(settings: Settings) -> Iterator[Flask]:
+    """An application that has seen no other test; its connections are closed afterwards."""
     app = create_app(settings)
     yield app
     runtime_of(app).close()
+
+
+@pytest.fixture
+def app(request: pytest.FixtureRequest, settings: Settings, file_settings: Settings) -> Flask:
+    """The application: the file's, which remembers nothing of customers that came later.
+
+    A test that stops or counts what the application did, or that looks at what it knows of the
+    whole farm (limits of an address, places, seconds), asks with ``usefixtures`` for its own.
+    One with settings of its own has its own anyway.
+    """
+    own = "own_app" in request.fixturenames or settings is not file_settings
+    found = request.getfixturevalue("own_app" if own else "file_app")
+    assert isinstance(found, Flask)
+    return found
 
 
 @pytest.fixture

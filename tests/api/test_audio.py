@@ -95,6 +95,7 @@ def test_unknown_fields_are_warned_about(caller: Caller) -> None:
     assert answer["duration"] == 15
 
 
+@pytest.mark.usefixtures("own_app")
 def test_the_estimate_is_what_was_measured(runtime: Runtime, caller: Caller) -> None:
     services = runtime.services
     earlier = submit(

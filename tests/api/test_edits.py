@@ -77,6 +77,7 @@ def test_an_upload_becomes_a_job(caller: Caller, operation: str) -> None:
     assert after["inputs"] == after["files"] == 1
 
 
+@pytest.mark.usefixtures("own_app")
 @pytest.mark.parametrize("operation", PREFIXES)
 def test_a_url_becomes_a_job_that_waits_for_its_picture(
     runtime: Runtime, caller: Caller, operation: str

@@ -164,6 +164,7 @@ def test_a_database_that_is_away_is_a_503_with_retry_after(settings: Settings) -
         runtime_of(app).close()
 
 
+@pytest.mark.usefixtures("own_app")
 def test_the_access_log_has_the_request_and_no_secret(
     runtime: Runtime, caller: Caller, capsys: pytest.CaptureFixture[str]
 ) -> None:

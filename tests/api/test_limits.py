@@ -25,6 +25,8 @@ from tests import factories
 from tests.api.caller import GENERATE, Caller
 from tests.farm.checks import scalar
 
+pytestmark = pytest.mark.usefixtures("own_app")
+
 HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 BALANCE = "/v1/account/balance"
 

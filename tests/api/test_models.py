@@ -19,6 +19,8 @@ from farm.services import build_services
 from tests import factories
 from tests.api.caller import Caller
 
+pytestmark = pytest.mark.usefixtures("own_app")
+
 
 def test_the_list_needs_no_key_and_shows_every_model_sold(app: Flask, catalog: Catalog) -> None:
     listed = app.test_client().get("/v1/models").json

@@ -30,6 +30,8 @@ from tests.api.caller import Caller
 from tests.farm.checks import run
 from tests.farm.test_nodes import GPU
 
+pytestmark = pytest.mark.usefixtures("own_app")
+
 
 def _samples(app: Flask) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     response = app.test_client().get("/metrics")

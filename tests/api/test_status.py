@@ -35,12 +35,14 @@ def test_the_default_model_and_aliases(caller: Caller) -> None:
     assert caller.generate({"prompt": "a", "model": "flux"}).json["model"] == "flux-schnell"
 
 
+@pytest.mark.usefixtures("own_app")
 def test_a_submit_rings_the_models_queue(runtime: Runtime, caller: Caller) -> None:
     _submit(caller)
     runtime.dispatcher.stop()
     assert runtime.dispatcher.counts.sent == 1
 
 
+@pytest.mark.usefixtures("own_app")
 def test_a_job_under_way(runtime: Runtime, caller: Caller) -> None:
     job_id = _submit(caller, seed=5)
     queued = caller.get(f"/v1/image/{job_id}").json
@@ -128,6 +130,7 @@ def test_jobs_that_ended_otherwise(
     assert old["status"] == old_word
 
 
+@pytest.mark.usefixtures("own_app")
 def test_a_blocked_prompt_costs_nothing_and_is_not_rung(runtime: Runtime, caller: Caller) -> None:
     before = caller.footprint()
     response = caller.generate({"prompt": "a forbidden fruit", "model": "sdxl"})

@@ -12,6 +12,8 @@ from api.runtime import Runtime
 from tests import factories
 from tests.api.caller import Caller
 
+pytestmark = pytest.mark.usefixtures("own_app")
+
 VIDEO = "/v1/video/generate"
 PROMPT = "waves that roll onto a beach"
 COG = {"prompt": PROMPT, "model": "cogvideo-2b"}
