@@ -62,9 +62,9 @@ def enumerate_all(folder: Path, *, database_url: str = "") -> Enumeration:
                 database_url=database_url,
                 FARM_FETCH_ALLOW=allow,
                 FARM_WEB_WORKERS="2",
-                # On a busy machine a sweep takes longer than QUICK's half a second, and whatever
-                # waits behind sweeps would wait for ever.
-                FARM_SWEEP_EVERY_S="1",
+                # On a busy machine more sweeps than these are asked for than are done, and what
+                # waits behind them in the control worker would wait for ever.
+                FARM_SWEEP_EVERY_S="2",
                 FARM_SWITCH_AFTER_S="2",
                 # Long enough for a job to be met in the middle on a busy machine.
                 soft_s=30,
