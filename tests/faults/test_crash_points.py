@@ -10,7 +10,7 @@ from farm import crash_points
 from tests.faults import crash_table
 from tests.faults.enumeration import enumerate_all
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("faults-points")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("faults-points")]
 
 
 def test_every_point_is_led_to() -> None:
