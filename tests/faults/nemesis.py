@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,40 +47,29 @@ class Campaign:
 
 
 class Nemesis:
-    """Kills one process every so often, between ``__enter__`` and ``__exit__``.
+    """Kills one process of a farm at a time.
 
     Its victims are each process of the farm and each of their children, Redis, and PostgreSQL.
-    Servers are started again at once; the keeper starts the others.
+    The keeper starts processes again; the servers are started here, at once. So it belongs to the
+    thread that the farm belongs to: a server ends with the thread that started it.
     """
 
     def __init__(self, farm: TrialFarm, draw: random.Random) -> None:
         self._farm = farm
         self._draw = draw
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
-        self._trouble: Exception | None = None
         self.killed: Counter[str] = Counter()
 
-    def __enter__(self) -> Nemesis:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(60)
-        assert not self._thread.is_alive(), "the nemesis did not stop within 60 s"
-        if self._trouble is not None:
-            raise self._trouble
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.wait(self._draw.uniform(*_EVERY_S)):
-                name, kill = self._draw.choice(self._victims())
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    kill()
-                    self.killed[name] += 1
-        except Exception as error:  # noqa: BLE001  # told by the thread that waits for this one
-            self._trouble = error
+    def haunt(self, done: Sequence[Future[None]]) -> None:
+        """Kill, and kill again, until all of these are done. Raises what one of them raised."""
+        while wait(done, self._draw.uniform(*_EVERY_S), FIRST_EXCEPTION).not_done:
+            if any(each.done() and each.exception() for each in done):
+                break
+            name, kill = self._draw.choice(self._victims())
+            with contextlib.suppress(psutil.NoSuchProcess):
+                kill()
+                self.killed[name] += 1
+        for each in done:
+            each.result()
 
     def _victims(self) -> list[tuple[str, Callable[[], None]]]:
         """Every process that may be next, in an order that hangs on names alone."""
@@ -90,7 +79,7 @@ class Nemesis:
                 kind = f"{name.partition('-')[0]}{' child' if place else ''}"
                 found.append((kind, member.kill))
         servers = (self._farm.redis, self._farm.postgres)
-        return [*found, *((s.name, lambda s=s: _crash(s)) for s in servers if s is not None)]
+        return [*found, *((s.name, functools.partial(_crash, s)) for s in servers if s)]
 
 
 def _crash(server: Server) -> None:
@@ -120,9 +109,9 @@ def campaign(folder: Path, *, jobs: int, seed: int, timeout_s: float) -> Campaig
                 )
                 oracle.ended(job, _PATIENCE_S)
 
-        with Nemesis(farm, draw) as nemesis, ThreadPoolExecutor(_CLIENTS) as pool:
-            for done in [pool.submit(client, number) for number in range(_CLIENTS)]:
-                done.result()
+        nemesis = Nemesis(farm, draw)
+        with ThreadPoolExecutor(_CLIENTS) as pool:
+            nemesis.haunt([pool.submit(client, number) for number in range(_CLIENTS)])
         for name in farm.keeper.names:
             farm.ready(name)
         ends = oracle.verdict(timeout_s)

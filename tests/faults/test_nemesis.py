@@ -9,7 +9,7 @@ import pytest
 from tests.faults.nemesis import campaign
 
 SEED = 20_261_121
-JOBS = 60
+JOBS = 40
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -18,6 +18,7 @@ def test_processes_killed_at_random_lose_nothing_and_charge_nobody_twice(
     servers_folder: Path,
 ) -> None:
     found = campaign(servers_folder / "nemesis", jobs=JOBS, seed=SEED, timeout_s=90)
+    print(found.told)
     assert not found.ends.complaints, f"seed {SEED}: {found.told}\n" + "\n".join(
         found.ends.complaints
     )
