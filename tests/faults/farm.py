@@ -153,24 +153,14 @@ def trial_farm(
         redis = stack.enter_context(start_redis(folder / "redis"))
         way = _way(stack, postgres, redis) if disturbed else None
         api_port = free_port()
-        through = (
-            {
-                "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{way.postgres.port}/farm",
-                "BROKER_URL": f"redis://127.0.0.1:{way.redis.port}/0",
-                "FARM_REDIS_URL": f"redis://127.0.0.1:{way.redis.port}/0",
-            }
-            if way
-            else {
-                "DATABASE_URL": database_url,
-                "BROKER_URL": redis.url,
-                "FARM_REDIS_URL": redis.url,
-            }
-        )
-        if broker_url:
-            through["BROKER_URL"] = broker_url
+        redis_url = f"redis://127.0.0.1:{way.redis.port}/0" if way else redis.url
         settings_env = {
             **QUICK,
-            **through,
+            "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{way.postgres.port}/farm"
+            if way
+            else database_url,
+            "BROKER_URL": broker_url or redis_url,
+            "FARM_REDIS_URL": redis_url,
             "FARM_DATA": str(folder / "data"),
             "FARM_WEIGHTS": "tiny",
             "FARM_CATALOG": str(
