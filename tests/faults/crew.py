@@ -139,11 +139,13 @@ class Crew:
         """The workers take no messages of the model, as an operator tells them to."""
         queue = self.farm.services.catalog.models[model].queue
         control = self._celery.control
-        for tell in (control.cancel_consumer, control.add_consumer):
-            told = tell(queue, reply=True, limit=len(WORKERS))
-            assert len(told) == len(WORKERS), told
-            if tell == control.cancel_consumer:
-                yield
+        heard = control.cancel_consumer(queue, reply=True, limit=len(WORKERS))
+        assert len(heard) == len(WORKERS), heard
+        try:
+            yield
+        finally:
+            heard = control.add_consumer(queue, reply=True, limit=len(WORKERS))
+            assert len(heard) == len(WORKERS), heard
 
     @property
     def _celery(self) -> Celery:
@@ -168,8 +170,7 @@ class Crew:
         """Wait until every process does its work."""
         for name in KEPT:
             self.farm.ready(name)
-        for worker in self.workers:
-            wait_until(lambda worker=worker: len(worker.family()) == 2, 30, worker.output)
+        wait_until(lambda: all(len(w.family()) == 2 for w in self.workers), 30, self.farm.logs)
 
 
 @pytest.fixture(scope="session")

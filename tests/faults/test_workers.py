@@ -35,6 +35,7 @@ def test_a_worker_killed_anywhere_costs_one_more_run_at_most(
     others = [crew.oracle.submit("run=0.3") for _ in range(2)]
     crew.oracle.quiet()
     assert crew.farm.armoury.fired("worker", point)
+    # Each message is a turn of the queue, so that it may be any of them that was interrupted.
     died = next(name for name in (job, *others) if len(crew.starts(name)) > 1) if repeats else job
     settled = crew.farm.column("settled_attempt", died)
     assert len(crew.stored(died)) == 1 + orphans
