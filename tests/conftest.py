@@ -19,6 +19,8 @@ from farm.embedded import start_redis
 from farm.services import Services, build_services
 from tests.services import Databases, database_server, flush
 
+_TESTS = Path(__file__).parent
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Side by side, each test process computes on one core: the thread pools of several would
@@ -47,6 +49,27 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.collect()
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to one process the tests that share what takes long to make: those of an xdist_group,
+    with its farms, and those of a file, with its engines and their pictures, or its API.
+
+    xdist learns a test's group from what follows the @ in its name, which version 3.8 writes
+    where pytest 9.2 does not read it any more (pytest-dev/pytest-xdist#1386). So it is written
+    here.
+    """
+    if not config.getoption("loadgroup", False):
+        return
+    for item in items:
+        path = item.path.relative_to(_TESTS)
+        marked = {str(mark.args[0]) for mark in item.iter_markers("xdist_group")}
+        if not marked and path.parts[0] in ("api", "models"):
+            marked = {path.as_posix()}
+        if marked and "@" not in item.nodeid.rpartition("]")[2]:
+            name = f"{item.nodeid}@{'_'.join(sorted(marked))}"
+            object.__setattr__(item.id, "_str_cache", name)
 
 
 @dataclass(frozen=True)
