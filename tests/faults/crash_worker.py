@@ -10,7 +10,7 @@ from tests.faults.crash_lane import Bomb, Lane
 from tests.processes import is_alive, wait_until
 
 _TRIES, _TAKEN_S = 10, 3.0
-_LONG, _LONGER = "run=4 steps=40", "run=10 steps=100"
+_LONG, _LONGER = "run=3 steps=30", "run=10 steps=100"
 
 
 def of_a_job(lane: Lane, bomb: Bomb) -> None:
