@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from farm import settle, submit
 from farm.broker import make_celery
+from farm.types import Idempotency
+from tests import factories
 from tests.farm.webhooks.receiver import Receiver
 from tests.faults.crash_lane import Lane, Pictures
 from tests.faults.crew import crew, crew_of_all  # noqa: F401  # fixtures of two modules
@@ -41,6 +45,17 @@ class Wired(Lane):
             server.start()
         # What the test itself has open may lead to a server that was killed.
         self.farm.services.db.dispose()
+
+    def unrung(self, idempotency: Idempotency | None = None) -> uuid.UUID:
+        """A queued job of which no message tells; its worker would take it at once."""
+        request = factories.request(self.model)
+        return submit.submit(self.farm.services, self.who.principal, request, idempotency).job_id
+
+    def forget(self) -> None:
+        """Let no job live on that a test which failed has left."""
+        found = self.value("SELECT array_agg(id) FROM jobs WHERE state IN ('queued', 'running')")
+        for job in found or ():
+            settle.cancel(self.farm.services.db, None, job)
 
     def ended_well(self) -> None:
         """The farm heals, and kept its promises."""
@@ -82,3 +97,4 @@ def wired(lasting: Wired) -> Iterator[Wired]:
     farm.who = customer(farm.services)
     yield replace(lasting, who=farm.who, oracle=Oracle(farm))
     lasting.heal()
+    lasting.forget()

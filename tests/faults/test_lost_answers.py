@@ -18,6 +18,7 @@ from farm import messages
 from tests.faults.conftest import Wired
 from tests.faults.oracle import call
 from tests.flows.orders import ORDERS, PLANS, bearer
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("faults-wires")]
 
@@ -106,13 +107,15 @@ class Loss:
     """One answer that gets lost: to which request, who leads to it, how his jobs have to end (the
     state, and in which attempt).
 
-    ``after`` is what was asked on the same connection before, where the request is a COMMIT.
+    ``after`` is what was asked on the same connection before, where the request is a COMMIT;
+    ``unsaid`` are words that a worker only says who took the lost answer for another one.
     """
 
     request: bytes
     act: Callable[[Wired], None]
     ends: tuple[tuple[str, int], ...]
     after: bytes = b""
+    unsaid: tuple[str, ...] = ()
 
 
 LOSSES = {
@@ -124,7 +127,12 @@ LOSSES = {
     # Nobody knows of this claim: it ends with its lease.
     "claim": Loss(b"SET state = 'running', attempt", _submit, (("succeeded", 2),)),
     "renewal": Loss(b"SET lease_until = now()", _that_takes_a_second, (("succeeded", 1),)),
-    "settle": Loss(b"settled_attempt = attempt", _submit, (("succeeded", 1),)),
+    "settle": Loss(
+        b"settled_attempt = attempt",
+        _submit,
+        (("succeeded", 1),),
+        unsaid=("output is dropped", "broke in attempt"),
+    ),
     "another attempt": Loss(
         b"out_of_memory = out_of_memory", _that_breaks_once, (("succeeded", 2),)
     ),
@@ -141,7 +149,8 @@ LOSSES = {
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_was_done_is_not_done_twice(wired: Wired, name: str) -> None:
-    loss = LOSSES[name]
+    loss, worker = LOSSES[name], wired.farm.keeper.process("worker")
+    said_before = len(worker.output())
     wired.way.postgres.cut_at(loss.request, after=loss.after)
     loss.act(wired)
     assert wired.way.postgres.was_cut.wait(30), f"nobody asked for it\n{wired.farm.logs()}"
@@ -152,4 +161,9 @@ def test_what_was_done_is_not_done_twice(wired: Wired, name: str) -> None:
             {"id": str(wired.who.account_id)},
         ).all()
     assert sorted((row.state, row.attempt) for row in rows) == sorted(loss.ends)
+    if loss.unsaid:
+        # It hears of the end it made after everybody else.
+        wait_until(lambda: "] succeeded in" in worker.output()[said_before:], 20, worker.output)
+        said = worker.output()[said_before:]
+        assert not [words for words in loss.unsaid if words in said], said
     wired.ended_well()
