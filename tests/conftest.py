@@ -20,6 +20,8 @@ from farm.services import Services, build_services
 from tests.services import Databases, database_server, flush
 
 _TESTS = Path(__file__).parent
+_LONGEST = ("faults", "test_readme.py", "flows", "clients", "cli", "tasks")
+"""What holds few tests that take long. First, so that at the end no process waits for another."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -62,6 +64,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if not config.getoption("loadgroup", False):
         return
+    order = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.relative_to(_TESTS).parts[0], len(order)))
     for item in items:
         path = item.path.relative_to(_TESTS)
         marked = {str(mark.args[0]) for mark in item.iter_markers("xdist_group")}

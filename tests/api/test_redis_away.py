@@ -24,7 +24,7 @@ from tests.api.pixola import test_contract as test_storefronts_pixola
 from tests.api.web import Web, web_process
 from tests.contracts.storefront import StorefrontContract
 from tests.farm.checks import assert_books_balance, scalar
-from tests.faults.proxy import Proxy
+from tests.faults.trial.proxy import Proxy
 
 WITHIN_S = 1.5
 """A second, and something for a machine that does other things."""

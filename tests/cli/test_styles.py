@@ -65,7 +65,7 @@ def test_what_is_not_there_is_said(farm: Farm, services: Services) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.xdist_group("flows")
+@pytest.mark.xdist_group("styles")
 def test_the_farm_makes_its_own_previews(
     farm: Farm, postgres_url: str, redis_url: str, tmp_path: Path
 ) -> None:

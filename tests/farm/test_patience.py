@@ -14,7 +14,7 @@ from sqlalchemy import make_url, text
 from farm.db import Database
 from farm.errors import DatabaseUnavailable
 from farm.patience import CONNECT_S, PAUSE_S, Doorman, statements_may_take
-from tests.faults.proxy import Proxy, Target
+from tests.faults.trial.proxy import Proxy, Target
 
 TIMEOUT_S = 0.3
 POOL = 2

@@ -21,10 +21,10 @@ from pathlib import Path
 from tests.bench.report import at_least, at_most
 from tests.farm.books_machine import run_machine
 from tests.farm.checks import scalar
-from tests.faults import fairness, flaps, nemesis, outages, races, takeover
-from tests.faults.enumeration import enumerate_all
-from tests.faults.farm import TrialFarm, trial_farm
-from tests.faults.report import Figure, table, write_results
+from tests.faults.crashes.enumeration import enumerate_all
+from tests.faults.figures import fairness, flaps, nemesis, outages, races, takeover
+from tests.faults.figures.report import Figure, table, write_results
+from tests.faults.trial.farm import TrialFarm, trial_farm
 from tests.services import redis_client
 
 JOBS, JOBS_AIM = 2_000, 10_000

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.conftest import Wired
-from tests.faults.farm import LEASE_S
+from tests.faults.trial.farm import LEASE_S
+from tests.faults.trial.wires import Wired
 from tests.processes import wait_until
 from tests.services import flush
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from farm import crash_points
-from tests.faults import crash_table
-from tests.faults.enumeration import enumerate_all
+from tests.faults.crashes import table
+from tests.faults.crashes.enumeration import enumerate_all
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("faults-points")]
 
 
 def test_every_point_is_led_to() -> None:
     """A point that nobody is led to has no case."""
-    assert {point for _, point in crash_table.pairs()} == set(crash_points.points())
+    assert {point for _, point in table.pairs()} == set(crash_points.points())
 
 
 def test_a_death_at_any_point_breaks_no_promise(servers_folder: Path) -> None:
@@ -23,4 +23,4 @@ def test_a_death_at_any_point_breaks_no_promise(servers_folder: Path) -> None:
     print(found.told)
     assert not found.violations, "\n\n".join(found.violations)
     # A point that another process passes has no case there.
-    assert found.passed == crash_table.pairs()
+    assert found.passed == table.pairs()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.fairness import measure
+from tests.faults.figures.fairness import measure
 from tests.services import Databases
 
 pytestmark = pytest.mark.timeout(200)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults import flaps
-from tests.faults.conftest import Wired
+from tests.faults.figures import flaps
+from tests.faults.trial.wires import Wired
 
 WITHIN_S = 15.0
 

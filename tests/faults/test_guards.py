@@ -21,12 +21,12 @@ from farm.services import Services
 from farm.types import Idempotency, JobState
 from tests import factories
 from tests.farm.checks import run
-from tests.faults.crew import HARD_S, Crew
-from tests.faults.engine import Orders, content
-from tests.faults.farm import LEASE_S
-from tests.faults.guards import GUARDS, IN_DATABASE, drop_from, out_here, out_of, take_out
-from tests.faults.inside import DISARMED
-from tests.faults.oracle import written
+from tests.faults.trial.crew import HARD_S, Crew
+from tests.faults.trial.engine import Orders, content
+from tests.faults.trial.farm import LEASE_S
+from tests.faults.trial.guards import GUARDS, IN_DATABASE, drop_from, out_here, out_of, take_out
+from tests.faults.trial.inside import DISARMED
+from tests.faults.trial.oracle import written
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("crew")]

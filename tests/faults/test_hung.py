@@ -19,9 +19,9 @@ from farm.views import JobView, get_job
 from tasks.limits import GRACE_S
 from tests import factories
 from tests.farm.checks import assert_books_balance
-from tests.faults.engine import SLOW_LOAD
-from tests.faults.farm import TrialFarm, trial_farm
-from tests.faults.proxy import Proxy
+from tests.faults.trial.engine import SLOW_LOAD
+from tests.faults.trial.farm import TrialFarm, trial_farm
+from tests.faults.trial.proxy import Proxy
 from tests.processes import Process, is_alive, wait_until
 from tests.services import Databases
 

@@ -15,8 +15,8 @@ import pytest
 import requests
 
 from farm import messages
-from tests.faults.conftest import Wired
-from tests.faults.oracle import call
+from tests.faults.trial.oracle import call
+from tests.faults.trial.wires import Wired
 from tests.flows.orders import ORDERS, PLANS, bearer
 from tests.processes import wait_until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.nemesis import campaign
+from tests.faults.figures.nemesis import campaign
 
 SEED = 20_261_121
 JOBS = 40

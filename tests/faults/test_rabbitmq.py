@@ -14,10 +14,10 @@ import pytest
 from celery import Celery
 
 from farm.broker import make_celery
-from tests.faults import flaps
-from tests.faults.farm import TrialFarm, customer, trial_farm
-from tests.faults.oracle import Oracle
-from tests.faults.proxy import Proxy
+from tests.faults.figures import flaps
+from tests.faults.trial.farm import TrialFarm, customer, trial_farm
+from tests.faults.trial.oracle import Oracle
+from tests.faults.trial.proxy import Proxy
 from tests.flows.rabbitmq import RabbitMQ, server_command, start_rabbitmq
 from tests.processes import wait_until
 

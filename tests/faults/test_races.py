@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from farm.services import Services
-from tests.faults.races import cancel_against_success, overdraft, zombie_settles
+from tests.faults.figures.races import cancel_against_success, overdraft, zombie_settles
 from tests.flows.whole_farm import WholeFarm, whole_farm
 
 

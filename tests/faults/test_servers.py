@@ -18,9 +18,9 @@ from farm.crash_points import ANSWER, Effect
 from farm.webhooks import endpoints
 from tests.api.pictures import picture
 from tests.farm.webhooks.receiver import Message
-from tests.faults.conftest import SOFT_S, Wired
-from tests.faults.farm import LEASE_S, QUICK
-from tests.faults.oracle import call
+from tests.faults.trial.farm import LEASE_S, QUICK
+from tests.faults.trial.oracle import call
+from tests.faults.trial.wires import SOFT_S, Wired
 from tests.flows.orders import ORDERS, PLANS, bearer
 from tests.processes import wait_until
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from farm.crash_points import RUN_MID, Effect
-from tests.faults.crew import LARGE, WORKERS, Crew
+from tests.faults.trial.crew import LARGE, WORKERS, Crew
 from tests.processes import is_alive, wait_until
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("crew")]

@@ -30,7 +30,7 @@ from tests.models import classifier
 from tests.processes import wait_until
 from tests.services import Databases
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("flows")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("flow-operations")]
 
 # Whatever it sees, one of the two is likely enough.
 REFUSE_ALL = {"FARM_RESULT_MODERATION_REFUSE": "nsfw=0.0001,normal=0.0001"}

@@ -18,7 +18,7 @@ from tests.processes import wait_until
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("flows")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("flow-brokers")]
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])

@@ -30,7 +30,7 @@ from tests.flows.whole_farm import TORCH_S, WholeFarm, whole_farm
 from tests.processes import Process, wait_until
 from tests.services import Databases
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("flows")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("flow-upstream")]
 
 SIZE = {"prompt": "a red circle", "size": "256x256", "seed": 7}
 PICTURE = {"model": "gpt-image-2", **SIZE}

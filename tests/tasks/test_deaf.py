@@ -21,11 +21,11 @@ from tasks.child import Child
 from tasks.deaf import Ears, Watchdog
 from tests import factories
 from tests.farm.checks import run, scalar
-from tests.faults.farm import TrialFarm, trial_farm
+from tests.faults.trial.farm import TrialFarm, trial_farm
 from tests.processes import Process, wait_until
 from tests.services import Databases, flush, redis_client
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("flows")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("deaf")]
 
 SDXL = "gpu.sdxl"
 QUEUES = (SDXL, "gpu.flux-schnell")

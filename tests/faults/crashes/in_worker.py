@@ -6,7 +6,7 @@ import time
 
 import psutil
 
-from tests.faults.crash_lane import Bomb, Lane
+from tests.faults.crashes.lane import Bomb, Lane
 from tests.processes import is_alive, wait_until
 
 _TRIES, _TAKEN_S = 10, 3.0

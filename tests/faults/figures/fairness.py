@@ -21,8 +21,8 @@ from farm.broker import make_celery
 from farm.dispatch import Dispatcher
 from tests import factories
 from tests.factories import Customer
-from tests.faults.farm import TrialFarm, customer, trial_farm
-from tests.faults.oracle import written
+from tests.faults.trial.farm import TrialFarm, customer, trial_farm
+from tests.faults.trial.oracle import written
 from tests.processes import wait_until
 
 RUN_S = 0.3

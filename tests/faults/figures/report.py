@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.bench.report import Bound, aligned, machine
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
+RESULTS = Path(__file__).parent.with_name("RESULTS.md")
 _COLUMNS = ("figure", "what", "found", "must", "aim", "verdict", "seconds")
 
 
@@ -57,9 +57,9 @@ def write_results(figures: Sequence[Figure], seed: int, seconds: float, servers:
 {table(figures)}
 
 Every figure was found on real processes: gunicorn, Celery's prefork workers, beat, PostgreSQL,
-Redis. A violation is whatever the oracle (`tests/faults/oracle.py`) or the audit complains of: a
-job that was acknowledged and is lost, charged twice, charged without its file, or never ends.
-`must` is what a run fails on, `aim` what is aimed at. Seed {seed}.
+Redis. A violation is whatever the oracle (`tests/faults/trial/oracle.py`) or the audit complains
+of: a job that was acknowledged and is lost, charged twice, charged without its file, or never
+ends. `must` is what a run fails on, `aim` what is aimed at. Seed {seed}.
 
 {machine(seconds, servers)}
 """,

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Self
 
 from farm.servers import Server
-from tests.faults.farm import TrialFarm, trial_farm
-from tests.faults.oracle import Ends, Oracle, call
-from tests.faults.takeover import DEFAULTS
+from tests.faults.figures.takeover import DEFAULTS
+from tests.faults.trial.farm import TrialFarm, trial_farm
+from tests.faults.trial.oracle import Ends, Oracle, call
 from tests.processes import wait_until
 from tests.services import flush
 

@@ -19,12 +19,12 @@ from farm.embedded import start_postgres, start_redis
 from farm.servers import Server
 from farm.services import Services, build_services
 from tests import factories
-from tests.faults.catalogue import write_catalogue
-from tests.faults.engine import FOLDER, RUNS
-from tests.faults.inside import DISARMED, ROLE
-from tests.faults.keeper import Keeper
-from tests.faults.points import Armoury
-from tests.faults.proxy import Proxy
+from tests.faults.trial.catalogue import write_catalogue
+from tests.faults.trial.engine import FOLDER, RUNS
+from tests.faults.trial.inside import DISARMED, ROLE
+from tests.faults.trial.keeper import Keeper
+from tests.faults.trial.points import Armoury
+from tests.faults.trial.proxy import Proxy
 from tests.flows.whole_farm import WholeFarm
 from tests.processes import Process, free_port, running, wait_until
 
@@ -69,7 +69,7 @@ class TrialFarm(WholeFarm):
     def start(self, name: str, *arguments: str, **env: str) -> Process:
         """Start ``farm <name> …`` inside the trial."""
         number = sum(1 for _ in self.folder.glob(f"{name}-*.log"))
-        command = [sys.executable, "-m", "tests.faults.launch", name, *arguments]
+        command = [sys.executable, "-m", "tests.faults.trial.launch", name, *arguments]
         log = self.folder / f"{name}-{number}.log"
         more = {**self.env, ROLE: name, **env}
         process = self.stack.enter_context(running(command, log, env=more))

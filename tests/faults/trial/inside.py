@@ -1,4 +1,4 @@
-"""``python -m tests.faults.inside MODULE …``: run a program of the farm with what a trial adds.
+"""``python -m tests.faults.trial.inside MODULE …``: a program of the farm with what a trial adds.
 
 The trial engine in place of two models, crash points that files arm, guards taken out by name;
 then the program itself, in this process, so that whatever it forks has them too.
@@ -15,21 +15,21 @@ from pathlib import Path
 from farm import crash_points
 from farm.config import load_settings, make_folder
 from models import base, registry
-from tests.faults import guards
-from tests.faults.catalogue import MODELS
-from tests.faults.engine import FOLDER
-from tests.faults.points import Points
+from tests.faults.trial import guards
+from tests.faults.trial.catalogue import MODELS
+from tests.faults.trial.engine import FOLDER
+from tests.faults.trial.points import Points
 
 ROLE = "FAULTS_ROLE"
 DISARMED = "FAULTS_DISARMED"
-"""Names of :data:`tests.faults.guards.GUARDS` that are taken out, spaces between."""
+"""Names of :data:`tests.faults.trial.guards.GUARDS` that are taken out, spaces between."""
 
 
 def main() -> None:
     """Prepare this process and become the program."""
     module, *arguments = sys.argv[1:]
     for model in MODELS:
-        registry._ENGINES[model] = registry._TWINS[model] = "tests.faults.engine:TrialEngine"
+        registry._ENGINES[model] = registry._TWINS[model] = "tests.faults.trial.engine:TrialEngine"
     # Asking for the device imports torch; a child that is replaced often should start at once.
     base.pick_device = lambda: base.CPU
     # Guards first: nobody dies at a point before they are as they should be.

@@ -12,8 +12,8 @@ from pathlib import Path
 from sqlalchemy import text
 
 from farm.config import Settings
-from tests.faults.farm import LEASE_S, TrialFarm, trial_farm
-from tests.faults.oracle import Oracle
+from tests.faults.trial.farm import LEASE_S, TrialFarm, trial_farm
+from tests.faults.trial.oracle import Oracle
 from tests.processes import wait_until
 
 _RUN = "run=3 steps=60"

@@ -8,7 +8,7 @@ import uuid
 
 from farm import messages, nodes, settle
 from farm.types import Idempotency
-from tests.faults.crash_lane import MISSING_PATH, Bomb, Lane
+from tests.faults.crashes.lane import MISSING_PATH, Bomb, Lane
 from tests.processes import wait_until
 
 _LAPSED = (

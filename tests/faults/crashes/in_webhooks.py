@@ -7,7 +7,7 @@ import uuid
 from farm import settle
 from farm.webhooks import endpoints
 from tests.farm.webhooks.receiver import verify
-from tests.faults.crash_lane import Bomb, Lane
+from tests.faults.crashes.lane import Bomb, Lane
 
 _STATE = "SELECT state = :state FROM webhook_deliveries WHERE job_id = :job"
 _AGAIN = (

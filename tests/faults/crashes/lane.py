@@ -26,9 +26,9 @@ from farm.types import Idempotency, JobRequest
 from tests import factories
 from tests.api.pictures import picture
 from tests.farm.webhooks.receiver import Receiver
-from tests.faults.farm import TrialFarm
-from tests.faults.oracle import Oracle, call
-from tests.faults.points import Victim
+from tests.faults.trial.farm import TrialFarm
+from tests.faults.trial.oracle import Oracle, call
+from tests.faults.trial.points import Victim
 from tests.processes import Process, is_alive, wait_until
 
 T = TypeVar("T")

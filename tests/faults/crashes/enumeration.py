@@ -15,14 +15,14 @@ from pathlib import Path
 
 from farm.broker import make_celery
 from tests.farm.webhooks.receiver import Receiver
-from tests.faults import crash_control, crash_table, crash_webhooks
-from tests.faults.crash_lane import Bomb, Lane, Pictures
-from tests.faults.crash_table import Case
-from tests.faults.farm import TrialFarm, customer, trial_farm
-from tests.faults.oracle import Oracle
+from tests.faults.crashes import in_control, in_webhooks, table
+from tests.faults.crashes.lane import Bomb, Lane, Pictures
+from tests.faults.crashes.table import Case
+from tests.faults.trial.farm import TrialFarm, customer, trial_farm
+from tests.faults.trial.oracle import Oracle
 
 _WORKERS = ("worker.sdxl", "worker.flux-schnell", "worker.remove-background")
-_FETCHING = (crash_control.of_a_url, crash_control.of_a_wrong_url)
+_FETCHING = (in_control.of_a_url, in_control.of_a_wrong_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def enumerate_all(folder: Path, *, database_url: str = "") -> Enumeration:
     """Kill a process at every point in every role that passes it, on a farm in this folder.
 
     Args:
-        folder, database_url: as for :func:`tests.faults.farm.trial_farm`.
+        folder, database_url: as for :func:`tests.faults.trial.farm.trial_farm`.
     """
     began = time.monotonic()
     with ExitStack() as stack:
@@ -81,7 +81,7 @@ def enumerate_all(folder: Path, *, database_url: str = "") -> Enumeration:
         violations += [f"{bomb} was not killed" for bomb in bombs if not bomb.was_killed()]
         violations += oracle.verdict().complaints
         passed = {(role.partition(".")[0], point) for role, point in farm.armoury.passed()}
-    written = crash_table.pairs()
+    written = table.pairs()
     return Enumeration(
         len({point for _, point in written}),
         len(written),
@@ -101,20 +101,20 @@ def _lanes(
         who = customer(farm.services) if cases and cases[0] in webhooks else farm.who
         return Lane(farm, oracle, receiver, pictures, celery, role, model, who), list(cases)
 
-    workers, control = list(crash_table.cases("worker")), list(crash_table.cases("control"))
+    workers, control = list(table.cases("worker")), list(table.cases("control"))
     fetching = [case for case in control if case.step in _FETCHING]
-    webhooks = [case for case in control if case.step.__module__ == crash_webhooks.__name__]
+    webhooks = [case for case in control if case.step.__module__ == in_webhooks.__name__]
     others = [case for case in control if case not in fetching and case not in webhooks]
     half = len(others) // 2
     return [
-        lane("api", "sdxl", list(crash_table.cases("api"))),
+        lane("api", "sdxl", list(table.cases("api"))),
         lane("worker.sdxl", "sdxl", workers[0::2]),
         lane("worker.flux-schnell", "flux-schnell", workers[1::2]),
         lane("control", "flux-schnell", others[:half]),
         lane("control", "sdxl", others[half:]),
         lane("control", "remove-background", fetching),
         lane("control", "sdxl", webhooks),
-        lane("beat", "sdxl", list(crash_table.cases("beat"))),
+        lane("beat", "sdxl", list(table.cases("beat"))),
     ]
 
 

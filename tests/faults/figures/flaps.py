@@ -20,8 +20,8 @@ from farm.dispatch import Dispatcher
 from farm.submit import submit
 from tests import factories
 from tests.farm.checks import scalar
-from tests.faults.farm import TrialFarm
-from tests.faults.proxy import Proxy
+from tests.faults.trial.farm import TrialFarm
+from tests.faults.trial.proxy import Proxy
 from tests.processes import wait_until
 
 MODEL = "sdxl"

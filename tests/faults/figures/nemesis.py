@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 
 from farm.servers import Server
-from tests.faults.farm import TrialFarm, customer, trial_farm
-from tests.faults.oracle import Ends, Oracle
+from tests.faults.trial.farm import TrialFarm, customer, trial_farm
+from tests.faults.trial.oracle import Ends, Oracle
 
 KEPT = ("api", "control", "beat", "worker", "worker-2")
 _EVERY_S = (0.5, 3.0)
@@ -91,7 +91,7 @@ def campaign(folder: Path, *, jobs: int, seed: int, timeout_s: float) -> Campaig
     """Have customers ask for so many pictures while the nemesis is about, and judge the end.
 
     Args:
-        folder: made here; see :func:`tests.faults.farm.trial_farm`.
+        folder: made here; see :func:`tests.faults.trial.farm.trial_farm`.
         timeout_s: the longest that the farm may take to be quiet afterwards.
     """
     started = time.monotonic()

@@ -24,8 +24,8 @@ from farm.catalog import PRIORITY_LAST
 from farm.dispatch import open_line
 from farm.messages import Ring
 from tests.farm.checks import scalar
-from tests.faults.farm import TrialFarm, customer, trial_farm
-from tests.faults.oracle import Oracle
+from tests.faults.trial.farm import TrialFarm, customer, trial_farm
+from tests.faults.trial.oracle import Oracle
 from tests.processes import Process, wait_until
 from tests.services import Databases
 

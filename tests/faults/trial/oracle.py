@@ -26,7 +26,7 @@ from farm.errors import DatabaseUnavailable
 from farm.services import Services
 from farm.types import JobState
 from tests.factories import Customer
-from tests.faults.farm import TrialFarm
+from tests.faults.trial.farm import TrialFarm
 from tests.processes import wait_until
 
 _ANSWER_S = 30.0

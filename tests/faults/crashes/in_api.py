@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 
-from tests.faults.crash_lane import Bomb, Lane
-from tests.faults.oracle import call
+from tests.faults.crashes.lane import Bomb, Lane
+from tests.faults.trial.oracle import call
 
 _BATCH = 3
 

@@ -25,7 +25,7 @@ from farm import ledger
 from farm.db import Database
 from farm.types import Artifact, StoredOutput
 from farm.webhooks import outbox
-from tests.faults.engine import FOLDER
+from tests.faults.trial.engine import FOLDER
 
 Change = Callable[[Any], Any]
 

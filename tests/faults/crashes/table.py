@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from farm.crash_points import ANSWER, FILE_RENAME, RUN_MID, Effect
-from tests.faults import crash_api as api
-from tests.faults import crash_control as control
-from tests.faults import crash_webhooks as webhooks
-from tests.faults import crash_worker as worker
-from tests.faults.crash_lane import Bomb, Lane
-from tests.faults.points import Victim
+from tests.faults.crashes import in_api as api
+from tests.faults.crashes import in_control as control
+from tests.faults.crashes import in_webhooks as webhooks
+from tests.faults.crashes import in_worker as worker
+from tests.faults.crashes.lane import Bomb, Lane
+from tests.faults.trial.points import Victim
 
 Step = Callable[[Lane, Bomb], None]
 
