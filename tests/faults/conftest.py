@@ -19,7 +19,7 @@ from tests.faults.trial.proxy import Proxy
 from tests.faults.trial.wires import KEPT, SOFT_S, Wired
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lasting(servers_folder: Path) -> Iterator[Wired]:
     """The farm of all these tests, and whatever is around it."""
     with contextlib.ExitStack() as stack:

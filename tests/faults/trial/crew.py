@@ -173,7 +173,7 @@ class Crew:
         wait_until(lambda: all(len(w.family()) == 2 for w in self.workers), 30, self.farm.logs)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def crew_of_all(servers_folder: Path, databases: Databases) -> Iterator[Crew]:
     """The farm of all these tests."""
     folder = servers_folder / "crew"
