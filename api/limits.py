@@ -122,11 +122,11 @@ class CountingStorage(RedisStorage):
         return bool(allowed)
 
     def get_sliding_window(self, key: str, expiry: int) -> Window:
-        """The window as this thread's last call left it."""
-        last_key, window = getattr(self._last, "seen", ("", (0, 0.0, 0, 0.0)))
-        assert last_key == key, f"nothing was counted for {key} in a window of {expiry} s"
-        found: Window = window
-        return found
+        """The window as this thread's last call left it; a fresh one where that call was counted
+        in memory, and Redis came back before its count was asked for."""
+        fresh: Window = (0, 0.0, 0, float(expiry))
+        last_key, window = getattr(self._last, "seen", ("", fresh))
+        return window if last_key == key else fresh
 
     def close(self) -> None:
         """Close every idle connection."""
@@ -186,7 +186,16 @@ class LeasingLimiter(Limiter):
         self, callable_name: str | None = None, in_middleware: bool = True
     ) -> None:
         request = current_request()
-        if request.rate is None and not self._is_counted(request):
+        if request.rate is not None or self._is_counted(request):
+            return
+        try:
+            super()._check_request_limit(callable_name, in_middleware)
+        except (redis.RedisError, OSError):
+            # Of several calls that find Redis gone at the same moment the library counts the
+            # first one in memory, and breaks the others.
+            if not self._storage_dead:
+                raise
+            self.context.seen_limits.clear()
             super()._check_request_limit(callable_name, in_middleware)
 
     def _is_counted(self, request: FarmRequest) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask, Response
@@ -13,6 +16,7 @@ from flask import Flask, Response
 from api import limits
 from api.app import create_app, runtime_of
 from api.daycounts import AHEAD_MAX, DAY_S, DayCounts
+from api.limits import CountingStorage
 from api.rates import Leases, Rate
 from api.request import FarmRequest, current_request
 from api.runtime import Runtime
@@ -195,6 +199,29 @@ def test_nothing_breaks_while_redis_is_away(settings: Settings, own_redis: Serve
         deadline = time.monotonic() + 10
         while caller.get(BALANCE).headers["X-RateLimit-Remaining"] != "599":
             assert time.monotonic() < deadline, "the limiter did not come back to Redis"
+    finally:
+        runtime.close()
+
+
+def test_calls_that_find_redis_gone_at_the_same_moment_all_pass(
+    settings: Settings, own_redis: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, ask = threading.Barrier(4), CountingStorage.ask
+
+    def ask_together(storage: CountingStorage, *asked: Any) -> list[int]:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(timeout=1)
+        return ask(storage, *asked)
+
+    app = create_app(settings.model_copy(update={"broker_url": own_redis.url}))
+    runtime = runtime_of(app)
+    caller = Caller(app, runtime.services, factories.customer(runtime.services))
+    try:
+        own_redis.stop()
+        monkeypatch.setattr(CountingStorage, "ask", ask_together)
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(caller.generate, [{"prompt": ""}] * 4))
+        assert [answer.status_code for answer in answers] == [422] * 4
     finally:
         runtime.close()
 
