@@ -2,7 +2,8 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-WORKERS ?= 2
+# Many tests wait for processes of the farm: three at once keep two cores busy.
+WORKERS ?= 3
 OTHER_CLIENT := .venv/clients/pixelapi-0.2.0
 NODE_CLIENT := .venv/clients/node-openai
 # More words for `farm demo` and `farm up`: make up ARGS="--port 9000 --data /srv/farm"
