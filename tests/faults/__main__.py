@@ -167,15 +167,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _found(name: str, group: Group, folder: Path, seed: int) -> list[Figure]:
-    """The group's figures; where a promise was found broken, one that is missed says so."""
+    """The group's figures; where a promise was found broken, or nothing could be found out, one
+    that is missed says so. The others are still worth their time."""
     began = time.monotonic()
     folder.mkdir()
     try:
         found = group(folder, seed)
-    except AssertionError as error:
+    except Exception as error:  # noqa: BLE001
         traceback.print_exc()
-        told = str(error).partition("\n")[0][:200] or "an assertion failed"
-        what = f"{group.__doc__} A promise was broken, see above"
+        told = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        what = f"{group.__doc__} It broke, see above"
         found = [Figure(name, what, told, math.inf, time.monotonic() - began, _NONE)]
     print(table(found), flush=True)
     return found

@@ -20,7 +20,7 @@ from tests.faults.trial.oracle import Ends, Oracle
 
 KEPT = ("api", "control", "beat", "worker", "worker-2")
 _EVERY_S = (0.5, 3.0)
-_CLIENTS = 8
+_CLIENTS = 12
 _PATIENCE_S = 6.0
 """A client asks for its next picture when it has the last one, or after so long."""
 _TROUBLES = ("", "", "", "", "", "", "fail=error times=1", "fail=oom times=1", "fail=wrong")
