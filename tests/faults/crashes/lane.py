@@ -37,6 +37,7 @@ Nudge = Callable[[], object]
 FIRED_WITHIN_S = 90.0
 ENDED_WITHIN_S = 120.0
 _AGAIN_S = 0.2
+_TOLD_WITHIN_S = 20.0
 _NUDGE_S = 3.0
 _PICTURE_PATH, MISSING_PATH = "/picture.png", "/missing.png"
 
@@ -70,7 +71,15 @@ class Bomb:
 
     def was_killed(self) -> bool:
         """Whether the process was seen to end by SIGKILL; asked when all is over. A parent that
-        was ending too, or was killed with it, tells nobody."""
+        was ending too, or was killed with it, tells nobody; another may take a moment to tell."""
+        until = time.monotonic() + _TOLD_WITHIN_S
+        while not self._is_told_of():
+            if time.monotonic() > until:
+                return False
+            time.sleep(_AGAIN_S)
+        return True
+
+    def _is_told_of(self) -> bool:
         if any(p.pid == self.pid and p.exit_code() == -9 for p in self._farm.processes):
             return True
         if any(parent.exit_code() is not None for parent in self._parents):
