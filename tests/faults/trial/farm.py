@@ -38,6 +38,8 @@ QUICK = {
     "FARM_WEB_WORKERS": "1",
     "FARM_WEB_THREADS": "16",
     "FARM_VRAM_GB": "4",
+    # The oracle is the proxy: it says from which customer's address a call comes.
+    "FARM_TRUSTED_PROXIES": "1",
     "OMP_NUM_THREADS": "1",
 }
 """Settings under which everything that waits waits for seconds."""
