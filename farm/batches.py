@@ -135,14 +135,15 @@ def _write(
             with around(Effect.BATCH), services.db.transaction() as connection:
                 return _write_once(services, connection, values, requests, idempotency)
         except _NothingWritten:
-            # Perhaps only because a request with the same key was written since it was looked
-            # for: then the next look finds it.
-            if idempotency is None or not is_first:
+            # Perhaps only because a request with the same key, or an earlier try of this one
+            # whose answer was lost, was written since it was looked for: the next look finds it.
+            if not is_first:
                 reason = services.db.attempt(lambda c: why_not(c, together))
                 raise (reason or changing()) from None
             is_first = False
         except IntegrityError as error:
-            if _constraint(error) != "idempotency_keys_pkey":
+            # The other one was just being written, and is there now.
+            if _constraint(error) not in ("idempotency_keys_pkey", "jobs_pkey") or not left:
                 raise
         except DatabaseUnavailable as error:
             if idempotency and is_time_out(error):

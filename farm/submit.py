@@ -189,6 +189,10 @@ def _submit_carefully(
             earlier = _earlier(services, connection, values, idempotency, statement)
             if earlier is not None:
                 return earlier
+            written = connection.execute(sql.CREATED_AT, {"id": values["id"]}).scalar()
+            if written is not None:
+                # An earlier try, whose answer was lost, took what this one did not find.
+                return accepted(values, request, JobState.QUEUED, written)
             reason = why_not(connection, values)
             if reason is not None:
                 raise reason

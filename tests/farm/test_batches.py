@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from farm import settle, submit, views
 from farm.batches import submit_batch
@@ -23,6 +28,7 @@ from farm.services import Services, build_services
 from farm.types import Idempotency, JobRequest, JobState
 from tests import factories
 from tests.farm.checks import amounts, assert_books_balance, run, scalar
+from tests.processes import wait_until
 
 FOUR = [factories.request(seed=seed) for seed in range(4)]
 
@@ -138,6 +144,54 @@ def test_requests_with_one_key_at_once_make_one_batch(services: Services) -> Non
     assert len(ids) == 1
     assert scalar(services, "SELECT count(*) FROM jobs") == 4
     assert_books_balance(services)
+
+
+class SlowCommit:
+    """A database whose transactions are committed when the gate opens."""
+
+    def __init__(self, services: Services) -> None:
+        self._db = services.db
+        self.gate = threading.Event()
+        self.is_written = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """As a database's own."""
+        with self._db.transaction() as connection:
+            yield connection
+            self.is_written.set()
+            assert self.gate.wait(20)
+
+
+@pytest.mark.parametrize("spare_credits", [0, 10])
+def test_a_try_whose_commit_is_on_its_way_is_found_by_the_next(
+    services: Services, spare_credits: int
+) -> None:
+    who = factories.customer(services, extra_credits=2 + spare_credits)
+    slow = SlowCommit(services)
+    ids = [uuid.uuid4() for _ in FOUR]
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(
+            submit_batch,
+            replace(services, db=slow),  # type: ignore[arg-type]
+            who.principal,
+            FOUR,
+            new_id=iter(ids).__next__,
+        )
+        assert slow.is_written.wait(20)
+        again = pool.submit(submit_batch, services, who.principal, FOUR, new_id=iter(ids).__next__)
+        wait_until(lambda: scalar(services, _BLOCKED), 20, "the second try does not wait")
+        slow.gate.set()
+        assert [job.job_id for job in again.result(20).jobs] == ids
+        assert [job.job_id for job in first.result(20).jobs] == ids
+    assert scalar(services, "SELECT count(*) FROM jobs") == 4
+    assert_books_balance(services)
+
+
+_BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 def test_batches_that_race_for_the_last_credits_leave_no_half(services: Services) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from farm import accounts, keys, submit, views
+from farm import accounts, keys, ledger, submit, views
 from farm.errors import (
     DatabaseUnavailable,
     Forbidden,
@@ -221,4 +221,22 @@ def test_a_connection_that_died_in_the_pool_is_replaced_unseen(services: Service
         )
     factories.submitted(services, who)
     assert amounts(services, who.account_id) == (100, 60, 100)
+    assert_books_balance(services)
+
+
+@pytest.mark.parametrize("key", [None, "a-key"])
+def test_a_try_that_took_the_last_credits_and_whose_answer_was_lost_is_not_refused(
+    services: Services, key: str | None
+) -> None:
+    who, job_id = factories.customer(services), uuid.uuid4()
+    leave = amounts(services, who.account_id)[0] - 30
+    with services.db.transaction() as connection:
+        ledger.grant(connection, who.account_id, -leave, reason="all but one job's", kind="adjust")
+    idempotency = Idempotency(key, b"\1" * 32) if key else None
+    for _ in range(2):
+        found = submit.submit(
+            services, who.principal, factories.request(), idempotency, new_id=lambda: job_id
+        )
+        assert (found.job_id, found.state) == (job_id, JobState.QUEUED)
+    assert amounts(services, who.account_id)[:2] == (30, 30)
     assert_books_balance(services)
