@@ -124,7 +124,10 @@ class Take(Event):
             if not alone or not (may_take_over or (own and own.state is JobState.QUEUED)):
                 yield books
             return
-        job = books.jobs[answer.job_id]
+        job = books.jobs.get(answer.job_id)
+        if job is None:
+            # It is submitted at the same time, and in this order only later.
+            return
         taken_over = answer.job_id == self.job_id and may_take_over
         if answer.attempt == job.attempt + 1 and (job.state is JobState.QUEUED or taken_over):
             yield books.with_job(
