@@ -107,8 +107,11 @@ class _Routes(FlaskPlugin):
         return path, parameters
 
 
-def specification(dialect: Dialect, public_url: str) -> SpecTree:
-    """An empty specification of a storefront; its routes write themselves into it."""
+def specification(dialect: Dialect, public_url: str, description: str | None = None) -> SpecTree:
+    """An empty specification of a storefront; its routes write themselves into it.
+
+    ``description`` stands above everything else.
+    """
     return _Specification(
         "flask",
         backend=_Routes,
@@ -117,6 +120,7 @@ def specification(dialect: Dialect, public_url: str) -> SpecTree:
         mode="strict",
         annotations=False,
         title=dialect.title,
+        description=description,
         version=_VERSION,
         path=f"docs/{dialect.id}",
         # The page may call nothing but the host that it came from, whatever name that has.

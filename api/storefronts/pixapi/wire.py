@@ -18,6 +18,11 @@ from api.storefronts.pixapi.orders import ANSWERS, N_MAX, QUALITIES, STOREFRONT
 from farm.cards import ModelCard, ParamSpec
 from farm.offers import Offer, Offers
 
+_EXAMPLE = {
+    "model": "flux-schnell",
+    "prompt": "three green stars in a row on a black background",
+    "size": "512x512",
+}
 _ID = "task_4d28614e8ded410891af4116728f4eb5"
 _SIDE = r"(25[6-9]|2[6-9][0-9]|[3-9][0-9][0-9]|1[0-9][0-9][0-9]|20[0-3][0-9]|204[0-8])"
 _SIZE = rf"^(auto|{_SIDE}x{_SIDE})$"
@@ -111,8 +116,7 @@ def generation_request(offers: Offers) -> Any:
             **picture_fields(offer),
         )
         variants.append(made)
-    example = {"model": "flux-schnell", "prompt": "a lighthouse in a storm", "size": "512x512"}
-    return union("GenerateImages", "The images to generate.", variants, example)
+    return union("GenerateImages", "The images to generate.", variants, _EXAMPLE)
 
 
 class Usage(BaseModel):

@@ -22,11 +22,11 @@ _SAMPLES = "https://raw.githubusercontent.com/opencv/opencv/4.x/samples/data"
 _EDIT_EXAMPLE = {
     "model": "flux-kontext",
     "image": f"{_SAMPLES}/apple.jpg",
-    "prompt": "put it on a wooden table in morning light",
+    "prompt": "put it on a wooden table in front of a blue wall",
 }
 _FILM_EXAMPLE = {
     "model": "wan2.1",
-    "prompt": "waves that roll onto a beach at dawn",
+    "prompt": "a yellow star on a purple background",
     "seconds": 2,
     "resolution": "480p",
 }

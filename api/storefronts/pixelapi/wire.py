@@ -24,12 +24,12 @@ _THINGS = {"generate": "image", "audio": "audio", "video": "video"}
 _EXAMPLES: Mapping[str, dict[str, Any]] = {
     "generate": {
         "model": "sdxl",
-        "prompt": "a lighthouse in a storm",
+        "prompt": "a red circle above a blue square on a yellow background",
         "width": 768,
         "seed": 7,
     },
     "audio": {"prompt": "a calm piano over soft rain", "duration": 10},
-    "video": {"prompt": "waves that roll onto a beach at dawn", "duration": 2, "seed": 7},
+    "video": {"prompt": "a yellow star on a purple background", "duration": 2, "seed": 7},
 }
 
 

@@ -40,7 +40,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "remove-background": {"image_url": f"{_SAMPLES}/apple.jpg"},
     "replace-background": {
         "image_url": f"{_SAMPLES}/apple.jpg",
-        "prompt": "on a wooden table in morning light",
+        "prompt": "on a wooden table, blue wall",
         "seed": 7,
     },
     "restore-face": {"image_url": f"{_SAMPLES}/messi5.jpg"},

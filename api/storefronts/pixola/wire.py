@@ -43,9 +43,9 @@ def generate_request(offers: Offers, book: StyleBook) -> type[BaseModel]:
         json_schema_extra={
             "examples": [
                 {
-                    "prompt": "a lighthouse in a storm",
-                    "model": "flux-2",
-                    "style": "watercolor",
+                    "prompt": "a large pink heart in the middle of a blue background",
+                    "model": "flux-schnell",
+                    "style": "flat-vector",
                     "shape": "landscape",
                     "count": 2,
                 }

@@ -21,7 +21,7 @@ from farm.offers import Offers
 
 _EXAMPLE: dict[str, Any] = {
     "type": "image",
-    "prompt": "a lighthouse in a storm",
+    "prompt": "a white ring left of an orange triangle on a black background",
     "width": 768,
     "seed": 7,
 }
