@@ -151,7 +151,7 @@ def _greet(data: Path, address: str, services: dict[str, object]) -> None:
         click.echo(
             f"curl -s {address}/v1/image/generate -H 'Authorization: Bearer {key}' "
             "-H 'Content-Type: application/json' "
-            """-d '{"model": "sdxl", "prompt": "a lighthouse at dusk"}'\n"""
+            """-d '{"model": "sdxl", "prompt": "a red circle on a yellow background"}'\n"""
         )
     click.echo("Ready. Ctrl-C stops everything.")
 
