@@ -7,7 +7,7 @@ import functools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.faults.trial.oracle import Ends, Oracle
 KEPT = ("api", "control", "beat", "worker", "worker-2")
 _EVERY_S = (0.5, 3.0)
 _CLIENTS = 12
+_LONGEST = 10
 _PATIENCE_S = 6.0
 """A client asks for its next picture when it has the last one, or after so long."""
 _TROUBLES = ("", "", "", "", "", "", "fail=error times=1", "fail=oom times=1", "fail=wrong")
@@ -87,11 +88,13 @@ def _crash(server: Server) -> None:
     server.start()
 
 
-def campaign(folder: Path, *, jobs: int, seed: int, timeout_s: float) -> Campaign:
-    """Have customers ask for so many pictures while the nemesis is about, and judge the end.
+def campaign(folder: Path, *, jobs: int, seed: int, timeout_s: float, deaths: int = 0) -> Campaign:
+    """Have customers ask for pictures while the nemesis is about, and judge the end.
 
     Args:
         folder: made here; see :func:`tests.faults.trial.farm.trial_farm`.
+        jobs: how many pictures they ask for, or more: they go on until ``deaths`` processes
+            were killed, so that a quick machine is not spared, but at most ten times as long.
         timeout_s: the longest that the farm may take to be quiet afterwards.
     """
     started = time.monotonic()
@@ -100,27 +103,30 @@ def campaign(folder: Path, *, jobs: int, seed: int, timeout_s: float) -> Campaig
         farm.keep(*KEPT)
         oracle = Oracle(farm)
         customers = [oracle.watch(customer(farm.services)) for _ in range(_CLIENTS)]
-        shares = [_prompts(random.Random(draw.random()), jobs, n) for n in range(_CLIENTS)]
+        draws = [random.Random(draw.random()) for _ in range(_CLIENTS)]
+        nemesis = Nemesis(farm, draw)
 
         def client(number: int) -> None:
-            for prompt, model in shares[number]:
+            for place in range(number, jobs * _LONGEST, _CLIENTS):
+                if place >= jobs and nemesis.killed.total() >= deaths:
+                    break
+                prompt, model = _order(draws[number])
                 job = oracle.submit(
                     prompt, who=customers[number], model=model, patience_s=timeout_s
                 )
                 oracle.ended(job, _PATIENCE_S)
 
-        nemesis = Nemesis(farm, draw)
         with ThreadPoolExecutor(_CLIENTS) as pool:
             nemesis.haunt([pool.submit(client, number) for number in range(_CLIENTS)])
         for name in farm.keeper.names:
             farm.ready(name)
         ends = oracle.verdict(timeout_s)
-    return Campaign(ends, jobs, nemesis.killed, time.monotonic() - started)
+    asked = sum(ends.states.values())
+    return Campaign(ends, asked, nemesis.killed, time.monotonic() - started)
 
 
-def _prompts(draw: random.Random, jobs: int, client: int) -> Iterator[tuple[str, str]]:
-    """What one client asks for: every ``_CLIENTS``-th of the jobs."""
-    for _ in range(client, jobs, _CLIENTS):
-        run_s = draw.choice((0.02, 0.05, 0.1, 0.4))
-        prompt = f"run={run_s} {draw.choice(_TROUBLES)} bytes={draw.randrange(100, 100_000)}"
-        yield prompt, draw.choice(("sdxl", "flux-schnell"))
+def _order(draw: random.Random) -> tuple[str, str]:
+    """What a client asks for next: a prompt, and a model."""
+    run_s = draw.choice((0.02, 0.05, 0.1, 0.4))
+    prompt = f"run={run_s} {draw.choice(_TROUBLES)} bytes={draw.randrange(100, 100_000)}"
+    return prompt, draw.choice(("sdxl", "flux-schnell"))
