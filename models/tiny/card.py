@@ -33,16 +33,7 @@ _FIELD = "media_farm"
 _FACTS = ("parts", "seed", "machine", "command", "scores")
 _SDXL = ("sdxl", "replace-background", "wan2.1", "cogvideo-2b")
 _FLUX = ("flux-schnell", "flux-dev")
-_SERVES = {
-    "*inpaint*": ("replace-background",),
-    "flux?dev*": ("flux-dev",),
-    "flux*": _FLUX,
-    "transformer*": _FLUX,
-    "t5*": _FLUX,
-    "sdxl*": _SDXL,
-    "unet*": _SDXL,
-    "*": (*_SDXL, *_FLUX),
-}
+_SERVES = {"flux*": _FLUX, "text_encoder*": _SDXL, "unet*": _SDXL, "*": (*_SDXL, *_FLUX)}
 """Which models a file serves where nobody says so: the first pattern that its name fits. That
 it serves too many costs nothing but a look at it."""
 
@@ -155,10 +146,10 @@ def update(folder: Path, facts: Mapping[str, Any]) -> None:
          "scores": {"sdxl": {"how": "200 questions at 512x512, 30 steps, guidance 6, seed 1",
                              "rows": {"single": {"right": 97, "asked": 100}, …}}}}
 
-    A part's ``file`` is a list where it is kept in several. It may say which models they
-    ``serve`` (``"serves"``, a list of ids); otherwise their names do. A row of scores may
-    bring a ``label`` for people; the first two rows make the short line of
-    ``farm models check``.
+    A part, or a stage of training, need not say all of it. Its ``file`` is a list where it is
+    kept in several; it may say which models they serve (``"serves"``, a list of ids), otherwise
+    their names do. A row of scores may bring a ``label`` for people; the first two rows make
+    the short line of ``farm models check``.
 
     Raises:
         ExtraMissing: a package of the worker extra is not installed.
@@ -189,8 +180,8 @@ def update(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def files_of(part: Mapping[str, Any]) -> set[str]:
-    """The names of the files that a part is kept in."""
-    file = part["file"]
+    """The names of the files that a part is kept in; none where nobody said."""
+    file = part.get("file", ())
     return {file} if isinstance(file, str) else set(file)
 
 

@@ -46,7 +46,9 @@ def folder(tmp_path: Path) -> Path:
     """Trained weights, small ones, as they lie in a source tree, and their card."""
     made = tmp_path / "models" / "tiny" / "weights"
     made.mkdir(parents=True)
-    shutil.copy(card.FOLDER / card.NAME, made)
+    blank = ModelCard.load(card.FOLDER / card.NAME)
+    blank.data["media_farm"] = {}
+    blank.save(made / card.NAME)
     for name, count in (("vae", 6), ("unet", 20), ("words", 4)):
         save_file({"a": np.arange(count, dtype=np.float32)}, made / f"{name}.safetensors")
     card.update(made, FACTS)
@@ -140,6 +142,13 @@ def test_what_was_known_stays_when_scores_come_later(folder: Path) -> None:
     assert "`sdxl` (200 questions at 512x512):" in text
     assert text.count("| two things, all right | 43 of 50 | 86 % |") == 2
     assert "## Limits" in text, "what people wrote stays"
+
+
+def test_a_stage_of_training_is_told_of_without_a_file(folder: Path) -> None:
+    card.update(folder, {"parts": {"straight": {"steps": 3000, "seconds": 60, "loss": 0.5}}})
+    text = (folder / card.NAME).read_text(encoding="utf-8")
+    assert "| straight |  |  | 3,000 | 1 | 0.5000 |" in text
+    assert "91 minutes in all" in text
 
 
 def test_a_part_whose_file_is_gone_is_told_of_no_more(folder: Path) -> None:

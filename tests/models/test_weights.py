@@ -17,7 +17,10 @@ from huggingface_hub import constants
 from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
 
+import models.tiny.flux
+import models.tiny.flux_dev
 import models.tiny.sdxl
+import models.tiny.sdxl_inpaint
 from farm.cards import FileSource, HubSource
 from farm.catalog import built_in_catalog
 from farm.errors import SetupError, WeightsMissing
@@ -161,6 +164,29 @@ def test_a_broken_trained_file_is_named_when_it_is_to_be_used(
     with pytest.raises(WeightsMissing, match=rf"{trained} is .*Get it again with `"):
         locate(PLAIN, "tiny", tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_checkpoint_is_made_with_the_files_that_its_card_names(tmp_path: Path) -> None:
+    recipes = {
+        "sdxl": models.tiny.sdxl,
+        "flux-schnell": models.tiny.flux,
+        "flux-dev": models.tiny.flux_dev,
+        "replace-background": models.tiny.sdxl_inpaint,
+    }
+    known = trained_card.read()
+    for model_id, recipe in recipes.items():
+        files = known.files_of(model_id)
+        assert files, model_id
+        weights = tmp_path / model_id
+        weights.mkdir()
+        for file in files:
+            shutil.copy(trained_card.FOLDER / file.name, weights)
+        recipe.build(tmp_path / f"{model_id}-built", weights)  # finds all that it reads
+        for file in files:
+            (weights / file.name).unlink()
+            with pytest.raises(WeightsMissing, match=str(weights)):
+                recipe.build(tmp_path / f"{model_id}-broken", weights)
+            shutil.copy(trained_card.FOLDER / file.name, weights)
 
 
 def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
