@@ -13,9 +13,9 @@ from farm.cli.demo import drawing
 from farm.cli.demo.client import Client, DemoFailed
 
 MODELS = ("sdxl", "flux-schnell")
-PROMPT = "a lighthouse on a cliff at dusk, oil painting"
+PROMPT = "a yellow star above a blue circle on a purple background"
 SIDE_PX = 1024
-SCENE = "a marble kitchen counter in morning light"
+SCENE = "on a wooden table, orange wall"
 OBJECT = "the red ball"
 _SMALL_PX = 192
 
