@@ -3,17 +3,17 @@
 ``weights/README.md`` is a model card as the Hugging Face hub has them (huggingface/hub-docs,
 ``modelcard.md``). Its metadata hold, beside the hub's own fields, ``media_farm``: what the farm
 reads. :func:`update` writes these, and the parts of the text that follow from them;
-``python -m models.tiny.card [FACTS.json]`` does it by hand.
+``python -m models.tiny.card`` does it by hand.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import hashlib
 import json
 import os
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -31,6 +31,7 @@ BYTES_MAX = 24_000_000
 
 _FIELD = "media_farm"
 _FACTS = ("parts", "seed", "machine", "command", "scores")
+_ROW = ("name", "about", "right", "asked", "interval")
 _SDXL = ("sdxl", "replace-background", "wan2.1", "cogvideo-2b")
 _FLUX = ("flux-schnell", "flux-dev")
 _SERVES = {"flux*": _FLUX, "text_encoder*": _SDXL, "unet*": _SDXL, "*": (*_SDXL, *_FLUX)}
@@ -72,8 +73,8 @@ class TinyCard:
         said = ["built-in checkpoint", self.license.upper()]
         if scored is None:
             return ", ".join([*said, "not scored"])
-        rows = list(self.scores[scored]["rows"].items())[:2]
-        said += [f"{name} {100 * row['right'] / row['asked']:.0f} %" for name, row in rows]
+        rows = self.scores[scored]["rows"][:2]
+        said += [f"{row['name']} {100 * row['right'] / row['asked']:.0f} %" for row in rows]
         return ", ".join(said) + ("" if scored == model_id else f" (as {scored})")
 
 
@@ -143,13 +144,15 @@ def update(folder: Path, facts: Mapping[str, Any]) -> None:
         {"parts": {"autoencoder": {"file": "vae.safetensors", "parameters": 1_000_000,
                                    "steps": 9000, "seconds": 5400.0, "loss": 0.0123}},
          "seed": 7, "machine": "2 CPU cores", "command": "python -m models.tiny.train",
-         "scores": {"sdxl": {"how": "200 questions at 512x512, 30 steps, guidance 6, seed 1",
-                             "rows": {"single": {"right": 97, "asked": 100}, …}}}}
+         "scores": {"sdxl": {"how": "512x512, 30 steps, guidance 6, seed 0",
+                             "rows": [{"name": "single", "about": "its colour and shape",
+                                       "right": 97, "asked": 100, "interval": [0.92, 0.99]}]}}}
 
     A part, or a stage of training, need not say all of it. Its ``file`` is a list where it is
     kept in several; it may say which models they serve (``"serves"``, a list of ids), otherwise
-    their names do. A row of scores may bring a ``label`` for people; the first two rows make
-    the short line of ``farm models check``.
+    their names do. Scores are as ``python -m models.tiny.evaluate --json`` leaves them, and
+    ``how`` says what they were measured with; the first two rows make the short line of
+    ``farm models check``.
 
     Raises:
         ExtraMissing: a package of the worker extra is not installed.
@@ -166,6 +169,7 @@ def update(folder: Path, facts: Mapping[str, Any]) -> None:
     known.update({name: facts[name] for name in ("seed", "machine", "command") if name in facts})
     for name in ("parts", "scores"):
         known[name] = {**known.get(name, {}), **facts.get(name, {})}
+    known["scores"] = {name: _of_scores(told) for name, told in known["scores"].items()}
     files = {path.name: path for path in trained_files(folder)}
     known["parts"] = {k: v for k, v in known["parts"].items() if files_of(v) <= files.keys()}
     known["files"] = {name: _of_file(path, known["parts"]) for name, path in files.items()}
@@ -183,6 +187,15 @@ def files_of(part: Mapping[str, Any]) -> set[str]:
     """The names of the files that a part is kept in; none where nobody said."""
     file = part.get("file", ())
     return {file} if isinstance(file, str) else set(file)
+
+
+def _of_scores(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card keeps of scores; the rest follows from it."""
+    rows = [{name: row[name] for name in _ROW if name in row} for row in told["rows"]]
+    for row in rows:
+        if "interval" in row:
+            row["interval"] = [round(end, 4) for end in row["interval"]]
+    return {**({"how": told["how"]} if "how" in told else {}), "rows": rows}
 
 
 def _of_file(path: Path, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -249,13 +262,27 @@ def _way_back(folder: Path) -> str:
     return "Get it again with `pip install --force-reinstall --no-deps media-farm`"
 
 
-def main() -> None:
-    """Write the card of the committed weights anew, with the facts of a JSON file if one is
-    named."""
-    facts = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")) if sys.argv[1:] else {}
+def main(words: Sequence[str] | None = None) -> None:
+    """Write the card of the committed weights anew; see ``--help``."""
+    parser = argparse.ArgumentParser(prog="python -m models.tiny.card", description=main.__doc__)
+    parser.add_argument("--facts", type=_json, default={}, help="a JSON file; see update()")
+    parser.add_argument("--parts", type=_json, default={}, help="the training's facts.json")
+    parser.add_argument("--scores", nargs=2, action="append", default=[], metavar=("MODEL", "FILE"))
+    parser.add_argument("--how", help="what the scores were measured with: size, steps, …")
+    asked = parser.parse_args(words)
+    facts = dict(asked.facts)
+    if asked.parts:
+        facts["parts"] = {**facts.get("parts", {}), **asked.parts}
+    for model_id, file in asked.scores:
+        scores = {**_json(file), **({"how": asked.how} if asked.how else {})}
+        facts["scores"] = {**facts.get("scores", {}), model_id: scores}
     update(FOLDER, facts)
-    files = read().files
+    files = read(FOLDER).files
     print(f"{FOLDER / NAME}: {len(files)} files, {sum(f.size for f in files) / 1e6:.1f} MB.")
+
+
+def _json(file: str) -> Any:
+    return json.loads(Path(file).read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

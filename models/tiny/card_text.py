@@ -12,16 +12,6 @@ from models.tiny.card import files_of
 from models.tiny.scenes import captions, plan
 
 _MODEL = "media-farm-tiny"
-_LABELS = {
-    "single": "one thing: shape and colour both right",
-    "pair": "two things with a relation: all right, and nothing else there",
-    "background": "colour of a plain background right",
-    "position": "place of a single thing right",
-    "count": "two or three of a kind: as many as asked",
-    "trio": "three things in a row: all right",
-    "gradient": "gradient and two-tone backgrounds right",
-}
-"""What a row of scores asks for, where the facts do not say."""
 
 
 def written(content: str, field: str, ours: Mapping[str, Any]) -> str:
@@ -131,16 +121,22 @@ def _scores(scores: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield f"`{model_id}`{how}:"
         yield ""
         rows = [
-            (_label(name, row), f"{row['right']} of {row['asked']}", f"{_percent(row):.0f} %")
-            for name, row in told["rows"].items()
+            (
+                _label(row),
+                f"{row['right']} of {row['asked']}",
+                f"{100 * row['right'] / row['asked']:.1f} %",
+                " to ".join(f"{100 * end:.1f}" for end in row.get("interval", ())),
+            )
+            for row in told["rows"]
         ]
-        yield from _table(("asked for", "right", "share"), "lrr", rows)
+        heads = ("asked for", "right", "share", "95 % interval")
+        yield from _table(heads, "lrrr", rows)
 
 
 def _results(scores: Mapping[str, Mapping[str, Any]]) -> Iterator[EvalResult]:
     """The same for the hub, which knows tasks, data sets and metrics."""
     for model_id, told in scores.items():
-        for name, row in told["rows"].items():
+        for row in told["rows"]:
             yield EvalResult(
                 task_type="text-to-image",
                 task_name=f"Text to image with the checkpoint of {model_id}",
@@ -149,17 +145,13 @@ def _results(scores: Mapping[str, Mapping[str, Any]]) -> Iterator[EvalResult]:
                 dataset_config=model_id,
                 dataset_split="held-out",
                 metric_type="accuracy",
-                metric_name=_label(name, row),
-                metric_value=round(_percent(row) / 100, 4),
+                metric_name=_label(row),
+                metric_value=round(row["right"] / row["asked"], 4),
             )
 
 
-def _label(name: str, row: Mapping[str, Any]) -> str:
-    return str(row.get("label") or _LABELS.get(name, name))
-
-
-def _percent(row: Mapping[str, Any]) -> float:
-    return float(100 * row["right"] / row["asked"])
+def _label(row: Mapping[str, Any]) -> str:
+    return f"{row['name']}: {row['about']}" if row.get("about") else str(row["name"])
 
 
 def _alternatives(groups: Iterable[Iterable[str]]) -> str:

@@ -58,7 +58,10 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = made / "tiny" / "weights"
     save_file({"a": np.arange(20)}, folder / "more.safetensors")
     part = {"file": "more.safetensors", "serves": ["sdxl", "wan2.1"]}
-    rows = {"single": {"right": 97, "asked": 100}, "pairs": {"right": 43, "asked": 50}}
+    rows = [
+        {"name": "single", "right": 97, "asked": 100},
+        {"name": "pairs", "right": 43, "asked": 50},
+    ]
     card.update(folder, {"parts": {"more": part}, "scores": {"sdxl": {"rows": rows}}})
     monkeypatch.chdir(tmp_path)
     return folder / "more.safetensors"

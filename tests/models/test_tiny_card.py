@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -16,7 +17,9 @@ from safetensors.numpy import save_file
 
 from farm.errors import SetupError, WeightsMissing
 from models.tiny import card
-from models.tiny.scenes import captions, sampling
+from models.tiny.evaluate.prompts import held_out_questions
+from models.tiny.evaluate.scoring import judge, tally
+from models.tiny.scenes import captions, draw, sampling
 
 FACTS: dict[str, Any] = {
     "parts": {
@@ -33,11 +36,11 @@ FACTS: dict[str, Any] = {
 }
 SCORES = {
     "how": "200 questions at 512x512",
-    "rows": {
-        "single": {"right": 97, "asked": 100},
-        "pairs": {"right": 43, "asked": 50, "label": "two things, all right"},
-        "count": {"right": 1, "asked": 2},
-    },
+    "rows": [
+        {"name": "single", "about": "colour and shape", "right": 97, "asked": 100},
+        {"name": "pairs", "right": 43, "asked": 50, "interval": [0.7381, 0.9305]},
+        {"name": "count", "right": 1, "asked": 2},
+    ],
 }
 
 
@@ -140,7 +143,7 @@ def test_what_was_known_stays_when_scores_come_later(folder: Path) -> None:
     assert painter in text
     assert "90 minutes in all, seed 8, on 2 CPU cores." in text
     assert "`sdxl` (200 questions at 512x512):" in text
-    assert text.count("| two things, all right | 43 of 50 | 86 % |") == 2
+    assert text.count("| pairs | 43 of 50 | 86.0 % | 73.8 to 93.0 |") == 2
     assert "## Limits" in text, "what people wrote stays"
 
 
@@ -171,7 +174,8 @@ def test_the_hubs_own_reader_finds_licence_and_scores(folder: Path) -> None:
     )
     results = {(each.dataset_config, each.metric_name): each for each in data.eval_results}
     assert len(results) == 6
-    assert results["sdxl", "two things, all right"].metric_value == 0.86
+    assert results["sdxl", "pairs"].metric_value == 0.86
+    assert results["flux-schnell", "single: colour and shape"].metric_value == 0.97
     assert {each.dataset_split for each in results.values()} == {"held-out"}
 
 
@@ -185,6 +189,25 @@ def test_every_word_of_the_captions_is_on_the_card() -> None:
     used = set(re.findall("[a-z]+", said))
     assert len(used) > 80
     assert used <= known
+
+
+def test_the_command_takes_what_training_and_evaluation_leave(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = held_out_questions(1, 3)[0]
+    drawn = draw.draw(question.scene, 256, 256, np.random.default_rng(0))
+    scores = tally([(question, judge(question, drawn))]).as_json()
+    (tmp_path / "sdxl.json").write_text(json.dumps(scores))
+    stages = {"sdxl": {"steps": 12_000, "seconds": 3600, "loss": 0.1}}
+    (tmp_path / "facts.json").write_text(json.dumps(stages))
+    monkeypatch.setattr(card, "FOLDER", folder)
+    told = ("--scores", "sdxl", str(tmp_path / "sdxl.json"), "--how", "30 steps")
+    card.main(["--parts", str(tmp_path / "facts.json"), *told])
+    text = (folder / card.NAME).read_text(encoding="utf-8")
+    assert "| sdxl |  |  | 12,000 | 60 | 0.1000 |" in text
+    assert "`sdxl` (30 steps):" in text
+    assert f"| {question.kind}: " in text
+    assert "of 1 |" in text
 
 
 def test_facts_that_a_card_does_not_have_are_refused(folder: Path) -> None:
