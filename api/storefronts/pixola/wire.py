@@ -45,7 +45,7 @@ def generate_request(offers: Offers, book: StyleBook) -> type[BaseModel]:
                 {
                     "prompt": "a large pink heart in the middle of a blue background",
                     "model": "flux-schnell",
-                    "style": "flat-vector",
+                    "style": "no-style",
                     "shape": "landscape",
                     "count": 2,
                 }
