@@ -38,7 +38,7 @@ def pixapi(client: Client) -> Made:
 
 
 def pixola(client: Client) -> Made:
-    """A batch of one, in a style and a shape."""
+    """A batch of one, in a shape."""
     body = {"prompt": PROMPT, "style": "no-style", "shape": "square-small"}
     path = f"/pixola/api/v1/batches/{client.post('/pixola/api/v1/generate', body)['batchId']}"
     batch = client.until("pixola", path, ("complete", "failed", "rejected"))
