@@ -32,6 +32,10 @@ _THIN = 0.014
 """Half the thickness that a thing has at least, in parts of the shorter side."""
 _MIXED = 0.03
 """Half the thickness, at the most, of where a thing's edge mixes with its background."""
+_TINGE = 0.4
+"""How much of another colour the background may have next to it, where it is wide."""
+_STAIN = 22.0
+"""How far off the background a stain on it may be, in Delta E."""
 _OFF_THE_LINE = 36.0
 """How far from a mixture of two colours a third one may be and still be taken for it, in RGB."""
 _DEEPEST = 0.5
@@ -95,7 +99,9 @@ def _foreground(small: Floats, away: Floats, ground: Ground) -> Mask:
     noise = float(np.median(away[away < most])) if (away < most).any() else most
     mask = away > np.clip(2.5 * noise + 4, least, most)
     if ground.kind is Backing.TABLE:
-        mask &= ~_shadow(small, ground)
+        lit = (mask & ~_shadow(small, ground)).astype(np.uint8)
+        # Where wall and table meet, a grey thing may look like the shadow of either.
+        mask = cv2.morphologyEx(lit, cv2.MORPH_CLOSE, np.ones((13, 1), np.uint8)) > 0
     opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     return np.asarray(opened > 0)
 
@@ -122,7 +128,12 @@ def _pieces(small: Floats, ground: Ground, mask: Mask) -> list[tuple[Mask, Float
         kept = [shares[n][0] for n in range(len(shares)) if not _is_blend(n, shares, small, ground)]
         if len(kept) < len(tones):
             shares = _shared_out(seen, around, outside, kept)
-        found += [(piece, tone) for tone, pieces in shares for piece in pieces]
+        found += [
+            (piece, tone)
+            for tone, pieces in shares
+            for piece in pieces
+            if not _is_stain(piece, tone, behind, ground)
+        ]
     return found
 
 
@@ -138,24 +149,29 @@ def _shared_out(seen: Floats, around: Mask, outside: Floats, tones: list[Floats]
 
 
 def _is_blend(number: int, shares: list[_Share], small: Floats, ground: Ground) -> bool:
-    """Whether a colour is only there where another one's edge mixes with what is behind it, as
-    in the corners of a blurred star."""
+    """Whether a colour is only there where another one mixes with what is behind it, as in the
+    corners of a blurred star; or is the background itself with a tinge, as in a small ring."""
     held = np.any(shares[number][1], axis=0)
     depths = [max(_depth(piece) for piece in pieces) for _, pieces in shares]
-    if depths[number] >= _MIXED * _SIDE:
-        return False
+    most = 0.95 if depths[number] < _MIXED * _SIDE else _TINGE
     behind, tone = (np.median(each[held], axis=0) for each in (ground.surface, small))
     for n, (_, others) in enumerate(shares):
         other = np.any(others, axis=0)
-        if n == number or depths[n] <= depths[number]:
+        if n == number or (most > _TINGE and depths[n] <= depths[number]):
             continue
         # Light mixes along a straight line in RGB.
         way = np.median(small[other], axis=0) - behind
         part = float((tone - behind) @ way / max(float(way @ way), 1.0))
         off = float(np.linalg.norm(tone - behind - part * way))
-        if 0.1 < part < 0.95 and off < _OFF_THE_LINE:
+        if part < most and off < _OFF_THE_LINE:
             return True
     return False
+
+
+def _is_stain(piece: Mask, tone: Floats, behind: Floats, ground: Ground) -> bool:
+    """Whether it is the background in a slightly other shade."""
+    away = float(np.linalg.norm(tone - np.median(behind[piece], axis=0)))
+    return away < _STAIN and colours.name(tone) in ground.names
 
 
 def _core(part: Mask) -> Mask:

@@ -264,7 +264,8 @@ def _said(kind: Backing, names: Sequence[str]) -> str:
 def _listed(seen: Sequence[Seen]) -> str:
     if not seen:
         return "is nothing"
-    return f"{'is' if len(seen) == 1 else 'are'} {', '.join(f'a {_called(s)}' for s in seen)}"
+    names = [f"{'an' if each.colour[0] in 'aou' else 'a'} {_called(each)}" for each in seen]
+    return f"{'is' if len(seen) == 1 else 'are'} {', '.join(names)}"
 
 
 def _called(seen: Seen) -> str:
