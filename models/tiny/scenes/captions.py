@@ -104,7 +104,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     """A prompt that this scene is a right answer to."""
     if scene.background.kind is Backing.TABLE:
         return _photo_caption(scene, rng)
-    if rng.random() < 0.1:
+    if rng.random() < 0.06:
         return _sparse(scene, rng)
     backing = _backing(scene.background, rng)
     body = _body(scene, rng)

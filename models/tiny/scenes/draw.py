@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 
 _SHIFT = 4
 """OpenCV draws at sixteenths of a pixel."""
-_COLOUR_SPREAD, _LIGHT_SPREAD = 5.0, 0.05
+_COLOUR_SPREAD, _LIGHT_SPREAD = 3.0, 0.03
 _FEET = {Product.BOX: 0.66, Product.BALL: 0.8, Product.MUG: 0.72}
 """Where a product stands, in parts of its radius below its centre; 1 unless told."""
 
@@ -44,14 +44,14 @@ def _background(
     length = height if background.upright else width
     along = (np.arange(length, dtype=np.float32) + 0.5) / length
     if background.kind is Backing.GRADIENT:
-        share = along
+        share = along[:, None]
     else:
-        share = np.clip((along - background.share) * length + 0.5, 0, 1)
-    line = tints[0] + share[:, None] * (tints[1] - tints[0])
+        share = np.clip((along - background.share) * length + 0.5, 0, 1)[:, None]
+    line = tints[0] + share * (tints[1] - tints[0])
     if background.kind is Backing.TABLE:
         # Light falls off along the table, which is what makes it lie.
         depth = np.clip((along - background.share) / (1 - background.share), 0, 1)
-        line = line * (0.88 + 0.2 * depth)[:, None]
+        line = line * (0.88 + 0.2 * depth).astype(np.float32)[:, None]
     laid = line[:, None] if background.upright else line[None]
     return np.broadcast_to(laid, (height, width, 3)).copy()
 

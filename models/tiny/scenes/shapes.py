@@ -31,7 +31,8 @@ def _box(half_width: float, half_height: float) -> Outline:
 def _polar(*radii: float) -> Outline:
     """Corners at equal angles, the first one on top."""
     angles = np.radians(np.arange(len(radii)) * 360 / len(radii) - 90)
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array(radii)[:, None]
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return np.asarray(points * np.array(radii)[:, None])
 
 
 def _cross() -> Outline:
