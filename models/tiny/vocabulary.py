@@ -10,7 +10,7 @@ from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer, Qwen2Tokenizer, T5Tokenizer
 
 CLIP_TOKENS_MAX = 77
-CLIP_VOCABULARY = 1024
+CLIP_VOCABULARY = 1536
 """Tokens at most: the text encoders have an embedding for each."""
 
 _WORD_END = "</w>"
@@ -33,6 +33,11 @@ man woman child girl boy face hand eye car train ship boat bicycle rocket space 
 style detailed realistic cinematic abstract vintage modern minimal watercolor oil ink digital art
 closeup wide high resolution sharp focus sunset sunrise night morning evening summer winter spring
 autumn product shoe watch bag shirt dress phone laptop box background plain colourful
+circle circles disc discs dot dots square squares triangle triangles ring rings hoop hoops cross
+crosses plus sign signs heart hearts stripe stripes bar bars stars bottle mug vase ball boxes
+turquoise teal violet gray little tiny big huge illustration image simple flat design wooden wall
+front gradient backdrop half empty just next row side left right top bottom middle center centre
+centered corner upper lower above below beneath against there is are
 """
 WORDS = _TEXT.split()
 
@@ -76,13 +81,13 @@ def _merged(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
     return tuple(symbols)
 
 
-def t5_tokenizer() -> T5Tokenizer:
+def t5_tokenizer(tokens_max: int = 512) -> T5Tokenizer:
     """A unigram tokenizer: the list's words, and single printable ASCII characters."""
     letters = [chr(code) for code in range(33, 127)]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -4.0)]
     pieces += [(f"▁{word}", -5.0) for word in dict.fromkeys(WORDS)]
     pieces += [(letter, -10.0) for letter in letters]
-    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=512)
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=tokens_max)
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:

@@ -1,0 +1,1 @@
+"""How the trained miniatures came to be, and come to be again: ``python -m models.tiny.train``."""

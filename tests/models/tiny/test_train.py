@@ -1,0 +1,267 @@
+"""The stages that train the miniatures: what each learns from, and that each can be stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FluxPipeline, StableDiffusionXLPipeline
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from farm.errors import WeightsMissing
+from models.parts.quiet import numpy_copy_warning_ignored
+from models.tiny import networks
+from models.tiny.scenes import captions, draw, sampling
+from models.tiny.train import autoencoder, flux, latents, sdxl, stage, words
+from models.tiny.train.__main__ import NETWORKS, main
+from models.tiny.train.batches import Batches, importance
+from models.tiny.train.device import Device
+from models.tiny.train.latents import Bucket
+from models.tiny.trained import load
+from models.tiny.vocabulary import clip_tokenizer
+
+CPU = Device("cpu")
+
+
+def line(steps: int, upto: int | None = None) -> stage.Stage:
+    """A stage that fits a line to points that each step draws."""
+    torch.manual_seed(0)
+    model = nn.Linear(1, 1)
+
+    def loss(step: int) -> Tensor:
+        if step == upto:
+            raise KeyboardInterrupt
+        x = torch.rand(32, 1)
+        return (model(x) - (3 * x - 1)).square().mean()
+
+    return stage.Stage("line", steps, 0.1, {"model": model}, loss, average=0.9)
+
+
+def weights(trained: stage.Stage) -> dict[str, Tensor]:
+    return trained.modules["model"].state_dict()
+
+
+def test_a_stage_that_was_stopped_ends_like_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "_SAVE_EVERY_S", 0.0)
+    whole, cut, rest = line(60), line(60, upto=25), line(60)
+    for folder in ("whole", "cut"):
+        (tmp_path / folder).mkdir()
+    stage.run(whole, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(cut, tmp_path / "cut")
+    told: list[str] = []
+    progress = stage.run(rest, tmp_path / "cut", told.append)
+    assert told[0] == "line: going on from step 25 of 60"
+    assert progress.step == 60
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(rest)[name])
+
+
+def test_a_stage_learns(tmp_path: Path) -> None:
+    trained = line(400)
+    progress = stage.run(trained, tmp_path)
+    assert progress.loss < 0.01
+    found = weights(trained)
+    assert found["weight"].item() == pytest.approx(3, abs=0.2)
+    assert found["bias"].item() == pytest.approx(-1, abs=0.2)
+
+
+def test_a_loss_that_is_no_number_stops_the_stage(tmp_path: Path) -> None:
+    broken = line(5)
+    broken.loss = lambda step: torch.tensor(float("nan"), requires_grad=True)
+    with pytest.raises(FloatingPointError, match="line: the loss of step 0"):
+        stage.run(broken, tmp_path)
+
+
+def pictures(count: int, side: int) -> list[draw.Pixels]:
+    rng = np.random.default_rng(0)
+    return [draw.draw(sampling.single(rng), side, side, rng) for _ in range(count)]
+
+
+def as_published(model: torch.nn.Module, colours: Tensor) -> Tensor:
+    """What the autoencoder's own forward makes of pictures from 0 to 1."""
+    rebuilt: Tensor = model(colours * 2 - 1).sample
+    return rebuilt / 2 + 0.5
+
+
+def test_the_autoencoder_begins_as_one_that_blurs() -> None:
+    model = autoencoder.begun()
+    CPU.place(model)
+    colours = CPU.pictures(pictures(4, 256))
+    with torch.no_grad():
+        rebuilt = as_published(model, colours)
+    means, wanted = (each.mean((2, 3)) for each in (rebuilt, colours))
+    assert (means - wanted).abs().max() < 0.15
+    assert (rebuilt - colours).abs().mean() < 0.15
+
+
+def test_latents_of_small_pictures_are_those_of_the_whole_encoder() -> None:
+    model = autoencoder.begun()
+    CPU.place(model)
+    large = pictures(2, 256)
+    small = [each.reshape(64, 4, 64, 4, 3).mean((1, 3)).round().astype(np.uint8) for each in large]
+    with torch.no_grad():
+        whole = model.encoder(CPU.pictures(large) * 2 - 1)
+    assert (autoencoder.encode(model, CPU, small) - whole).abs().mean() < 0.05
+
+
+def test_centred_latents_have_mean_0_and_spread_1_and_decode_as_before() -> None:
+    model = autoencoder.begun()
+    CPU.place(model)
+    colours = CPU.pictures(pictures(4, 256))
+    with torch.no_grad():
+        before = model.decoder.layers(model.encoder(colours * 2 - 1))
+        autoencoder.centre(model, autoencoder.seen(model, CPU))
+        after = model.decoder.layers(model.encoder(colours * 2 - 1))
+    made = autoencoder.seen(model, CPU)
+    assert made.mean((0, 2, 3)).abs().max() < 0.05
+    assert (made.std((0, 2, 3)) - 1).abs().max() < 0.05
+    # At the edges, what the layers pad with has another meaning now.
+    assert (after - before)[..., 64:-64, 64:-64].abs().max() < 0.02
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training folder with few small latents of each bucket that a test reads."""
+    folder = tmp_path_factory.mktemp("training") / "latents"
+    model = autoencoder.begun()
+    CPU.place(model)
+    latents.make(model, CPU, folder, (Bucket(128, 192, 6),), lambda line: None)
+    return folder
+
+
+def test_latents_are_kept_with_what_they_show(prepared: Path) -> None:
+    found = latents.read(prepared, Bucket(128, 192, 6))
+    assert found.latents.shape == (6, 4, 6, 4)
+    assert [len(ways) for ways in found.said] == [latents.CAPTIONS] * 6
+    torch.manual_seed(0)
+    drawn, said = found.draw(5)
+    assert drawn.shape == (5, 4, 6, 4)
+    rows = [next(n for n, ways in enumerate(found.said) if each in ways) for each in said]
+    assert all(
+        torch.equal(one, found.latents[row].float()) for one, row in zip(drawn, rows, strict=True)
+    )
+
+
+def test_batches_of_large_pictures_come_late_and_are_small(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = Bucket(128, 192, 6), Bucket(256, 192, 6)
+    model = autoencoder.begun()
+    CPU.place(model)
+    latents.make(model, CPU, prepared, (large,), lambda line: None)
+    monkeypatch.setattr(
+        "models.tiny.train.batches._GROUPS", ((small,), (large,), (large,), (large,))
+    )
+    batches = Batches(prepared, 480)
+    torch.manual_seed(0)
+    early = [batches.draw(0.1) for _ in range(10)]
+    assert {size for _, _, size in early} == {(128, 192)}
+    assert {len(said) for _, said, _ in early} == {20}
+    late = [batches.draw(0.9) for _ in range(30)]
+    assert {(size, len(said)) for _, said, size in late} == {((128, 192), 20), ((256, 192), 10)}
+    assert any("" in said for _, said, _ in late)
+
+
+def test_what_differs_from_most_of_a_picture_counts_most() -> None:
+    picture = torch.zeros(1, 4, 8, 8)
+    picture[..., 2:4, 2:4] = 2
+    found = importance(picture)
+    assert found.mean().item() == pytest.approx(1)
+    assert found[0, 0, 2, 2] > 4 * found[0, 0, 0, 0]
+
+
+def test_the_unet_is_called_as_its_pipeline_calls_it() -> None:
+    readers, model = words.Readers.begun(), sdxl.begun()
+    seen: list[dict[str, Any]] = []
+    model.register_forward_pre_hook(lambda _, __, told: seen.append(told), with_kwargs=True)
+    tokenizer = clip_tokenizer()
+    pipeline = StableDiffusionXLPipeline(
+        vae=autoencoder.begun(),
+        text_encoder=readers.text_encoder,
+        text_encoder_2=readers.text_encoder_2,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=model,
+        scheduler=networks.euler(),
+        add_watermarker=False,
+    )
+    asked = {"width": 192, "height": 256, "guidance_scale": 1.0, "output_type": "latent"}
+    with numpy_copy_warning_ignored():
+        pipeline("a red circle", num_inference_steps=1, **asked)
+    said = words.Tokens(CPU).clip(["a red circle"])
+    sdxl.predict(model, readers, torch.randn(1, 4, 8, 6), torch.tensor([999]), said, (192, 256))
+    theirs, ours = seen
+    assert torch.equal(theirs["encoder_hidden_states"], ours["encoder_hidden_states"])
+    for name, value in ours["added_cond_kwargs"].items():
+        assert torch.equal(theirs["added_cond_kwargs"][name], value)
+
+
+def test_the_transformers_latents_are_packed_as_its_pipeline_packs_them() -> None:
+    torch.manual_seed(0)
+    model = flux.begun()
+    nn.init.normal_(model.proj_out.weight)
+    noisy, times = torch.randn(1, 4, 4, 6), torch.tensor([0.5])
+    told = flux.Words(words.Readers.begun(), CPU)(["a blue star"])
+    with torch.no_grad():
+        found = flux.velocity(model, noisy, times, told, 1.0)
+        packed = model(
+            hidden_states=FluxPipeline._pack_latents(noisy, 1, 4, 4, 6),
+            timestep=times,
+            guidance=torch.ones(1),
+            img_ids=FluxPipeline._prepare_latent_image_ids(1, 2, 3, noisy.device, noisy.dtype),
+            **told,
+        ).sample
+    # The pipeline's own way back, for an autoencoder of factor 1.
+    assert torch.equal(found, FluxPipeline._unpack_latents(packed, 4, 6, 1))
+
+
+def test_reading_is_asked_for_what_the_captions_tell(tmp_path: Path) -> None:
+    said, wanted = words._batch(3, CPU)
+    assert len(said) == len(wanted.names)
+    told = wanted.names[:, 0] >= 0
+    assert 0.5 < told.float().mean() <= 1
+    assert (wanted.there[~told] == 0).all()
+    rng = np.random.default_rng(0)
+    longest = max(len(captions.caption(sampling.sample(rng), rng).split()) for _ in range(500))
+    assert longest < networks.T5_TOKENS_MAX // 2
+
+
+def test_the_command_trains_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = [
+        "--folder",
+        str(tmp_path),
+        "--threads",
+        "1",
+        "--inner-steps",
+        "2",
+        "--decoder-steps",
+        "1",
+    ]
+    main(["autoencoder", "decoder", *few])
+    first = load_file(tmp_path / "vae.safetensors")
+    main(["autoencoder", "decoder", *few])
+    assert "autoencoder-inner: going on from step 2 of 2" in capsys.readouterr().out
+    again = load_file(tmp_path / "vae.safetensors")
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    networks.autoencoder().load_state_dict(again)
+
+
+def test_what_is_exported_is_half_as_large_and_read_back(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    for name, network in NETWORKS.items():
+        found = network().state_dict()
+        save_file({key: value.clone().contiguous() for key, value in found.items()},
+                  tmp_path / f"{name}.safetensors")  # fmt: skip
+    main(["export", "--folder", str(tmp_path), "--weights", str(tmp_path / "weights")])
+    files = sorted((tmp_path / "weights").iterdir())
+    assert [file.stem for file in files] == sorted(NETWORKS)
+    assert sum(file.stat().st_size for file in files) <= 24_000_000
+    with pytest.raises(WeightsMissing, match=r"unet\.safetensors"):
+        load(networks.autoencoder(), "unet", tmp_path / "weights")
