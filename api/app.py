@@ -13,7 +13,7 @@ from typing import Any
 from flask import Flask, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import builtin, catalogue, docs, errors, jobs, limits, ops, outputs, webhooks
+from api import catalogue, docs, errors, jobs, limits, ops, outputs, webhooks
 from api.auth import UNKNOWN, Gatekeeper, Policy, policy_of
 from api.bodies import finish_reading
 from api.dialect import Dialect
@@ -95,14 +95,8 @@ def _add_routes(
     dialects: Sequence[Dialect],
     hosts: Mapping[str, str],
 ) -> None:
-    settings, offers = runtime.settings, runtime.services.offers
-    public_url = settings.public_url.rstrip("/")
-    specs = {
-        dialect.id: docs.specification(
-            dialect, public_url, builtin.told(settings, offers, dialect.id)
-        )
-        for dialect in dialects
-    }
+    public_url = runtime.settings.public_url.rstrip("/")
+    specs = {dialect.id: docs.specification(dialect, public_url) for dialect in dialects}
     for dialect in dialects:
         app.register_blueprint(dialect.blueprint(runtime, specs[dialect.id]))
     app.register_blueprint(catalogue.blueprint(runtime, dialects, specs))

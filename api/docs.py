@@ -107,11 +107,8 @@ class _Routes(FlaskPlugin):
         return path, parameters
 
 
-def specification(dialect: Dialect, public_url: str, description: str | None = None) -> SpecTree:
-    """An empty specification of a storefront; its routes write themselves into it.
-
-    ``description`` stands above everything else.
-    """
+def specification(dialect: Dialect, public_url: str) -> SpecTree:
+    """An empty specification of a storefront; its routes write themselves into it."""
     return _Specification(
         "flask",
         backend=_Routes,
@@ -120,7 +117,6 @@ def specification(dialect: Dialect, public_url: str, description: str | None = N
         mode="strict",
         annotations=False,
         title=dialect.title,
-        description=description,
         version=_VERSION,
         path=f"docs/{dialect.id}",
         # The page may call nothing but the host that it came from, whatever name that has.

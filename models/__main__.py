@@ -16,7 +16,7 @@ from typing import Any
 
 from farm.errors import FarmError
 from models import judge, weights
-from models.base import TINY, EngineSetup, Source
+from models.base import EngineSetup, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,6 @@ def _model(action: str, asked: dict[str, Any], cache: Path) -> str:
     found = weights.pull(setup) if action == "pull" else weights.check(setup)
     if not found:
         return f"{setup.served_by} needs no weights"
-    if action == "check" and setup.weights == TINY:
-        return weights.told(setup)
     if len(found) == 1:
         return str(next(iter(found.values())))
     return ", ".join(f"{part} in {path}" for part, path in found.items())

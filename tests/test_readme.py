@@ -10,13 +10,11 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from farm.cli.demo import contact_sheet
 from farm.cli.demo.drawing import product_photo
 from tests.processes import Process, free_port, running, wait_until
 
@@ -31,10 +29,8 @@ WAIT = 'curl -s "http://127.0.0.1:8000/v1/jobs/<generation_id>?wait=30"'
 ACCOUNT = "farm accounts create"
 WATCH = "curl -sN http://127.0.0.1:8000/v1/jobs/<generation_id>/events"
 READY_S = 120.0
-DEMO_S = 240
 
-# Whichever test looks at the demo first waits for it.
-pytestmark = [pytest.mark.xdist_group("whole-farm"), pytest.mark.timeout(DEMO_S + 20)]
+pytestmark = pytest.mark.xdist_group("whole-farm")
 
 
 def block(first_words: str) -> str:
@@ -71,32 +67,17 @@ def test_every_block_has_a_test_here() -> None:
     ] * len(tested)
 
 
-@dataclass(frozen=True)
-class Demo:
-    """What ``make demo`` said, and the folder that it filled."""
-
-    said: str
-    out: Path
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """One run for all that is looked at."""
-    out = tmp_path_factory.mktemp("readme") / "demo"
+def test_make_demo(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
     done = subprocess.run(
         make(block("make demo"), args=f"--out {out}"),
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=DEMO_S,
+        timeout=170,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return Demo(done.stdout, out)
-
-
-def test_make_demo(demo: Demo) -> None:
-    out = demo.out
     for name in ("sdxl.png", "flux-schnell.png"):
         with Image.open(out / name) as picture:
             assert (picture.format, picture.size) == ("PNG", (1024, 1024))
@@ -109,27 +90,9 @@ def test_make_demo(demo: Demo) -> None:
         with Image.open(out / f"{name}.png") as picture:
             assert (picture.format, picture.size) == ("PNG", size)
         cost = "(1 credit|[2-9] credits)"
-        assert re.search(rf"{name}\.png .*  {cost} of {name}@farm\.example$", demo.said, re.M)
-    assert "balance: 9855 credits (was 10000, spent 145)" in demo.said
-    assert "audit: all 11 invariants hold" in demo.said
-
-
-def test_the_contact_sheet_has_nine_pictures_with_their_prompts(demo: Demo) -> None:
-    with Image.open(demo.out / contact_sheet.NAME) as sheet:
-        assert (sheet.format, sheet.size) == ("PNG", contact_sheet.size(9))
-        for number in range(9):
-            picture, words = (sheet.crop(box).convert("L") for box in contact_sheet.boxes(number))
-            assert picture.size == (512, 512)
-            dark, light = words.getextrema()
-            assert (dark < 64, light) == (True, 255), f"caption {number + 1} is not there"
-    folder = demo.out / contact_sheet.FOLDER
-    assert {file.name for file in folder.iterdir()} == {f"{number}.png" for number in range(1, 10)}
-    assert re.search(r"contact-sheet\.png  9 prompts  .*  27 credits$", demo.said, re.M)
-
-
-def test_the_evaluation_says_how_many_of_the_nine_are_right(demo: Demo) -> None:
-    [right] = re.findall(r"\b(\d) of 9\b(?! painted)", demo.said)
-    assert int(right) >= 7, demo.said
+        assert re.search(rf"{name}\.png .*  {cost} of {name}@farm\.example$", done.stdout, re.M)
+    assert "balance: 9882 credits (was 10000, spent 118)" in done.stdout
+    assert "audit: all 11 invariants hold" in done.stdout
 
 
 STATUSES = ("queued", "processing", "completed")

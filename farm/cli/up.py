@@ -73,8 +73,8 @@ def _run(
     if gpus == 0 and "weights" not in settings.model_fields_set:
         services["weights"] = "tiny"
         click.echo(
-            "No CUDA device: serving the built-in tiny models, which draw simple shapes in plain "
-            "colours and nothing else. FARM_WEIGHTS=hub serves the real ones, slowly."
+            "No CUDA device: serving the built-in tiny models, which show how everything works "
+            "and draw nothing of worth. FARM_WEIGHTS=hub serves the real ones, slowly."
         )
     flower_port = machine.port_near(host, FLOWER_PORT) if flower else 0
     if flower:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import AutoModel
+from diffusers import AutoencoderKL
 from PIL import Image
 
 from farm.types import OnStep
@@ -114,13 +114,10 @@ def open_pipeline(
     if VAE in setup.sources:
         vae = weights.locate(setup, VAE)
         local = {"dtype": dtype, **_LOCAL}
-        # Of the class that its own configuration names.
-        parts[VAE] = AutoModel.from_pretrained(str(vae.path), variant=vae.variant, **local)
+        parts[VAE] = AutoencoderKL.from_pretrained(vae.path, variant=vae.variant, **local)
     pipeline = read_pipeline(setup, kind, dtype, **options, **parts)
     pipeline.vae.tile_sample_min_size = TILE_SIDE
     pipeline.vae.tile_latent_min_size = TILE_SIDE // pipeline.vae_scale_factor
-    # diffusers' own for an AutoencoderTiny is of its published size; others have no such number.
-    pipeline.vae.spatial_scale_factor = pipeline.vae_scale_factor
     pipeline.vae.enable_tiling()
     return Diffusion(pipeline.to(device), device)
 

@@ -1,7 +1,7 @@
-"""The trained miniatures of FLUX.1: the real classes, small; they draw simple scenes.
+"""A tiny FLUX.1 [schnell] checkpoint: the real classes, small, with random weights.
 
-[schnell] and [dev] are one set of weights. [dev]'s transformer is told the guidance scale;
-[schnell]'s has one scale built in, as the published one was distilled to.
+Its pictures are abstract colour fields that change with prompt and seed and show nothing.
+What an edit makes of a picture is one, too.
 """
 
 from __future__ import annotations
@@ -10,52 +10,76 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxPipeline, FluxTransformer2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from transformers import T5Config, T5EncoderModel
 
-from models.tiny import networks
-from models.tiny.trained import FOLDER, load
+from models.tiny import parts
 from models.tiny.vocabulary import clip_tokenizer, t5_tokenizer
 
-GUIDANCE = 4.0
-"""The scale that [schnell] has built in."""
 
-
-def build(folder: Path, weights: Path = FOLDER) -> None:
-    """Write [schnell]'s checkpoint in diffusers' layout.
-
-    Raises:
-        WeightsMissing: the trained weights are not there.
-    """
-    pipeline = FluxPipeline(**components(guidance=False, weights=weights))
+def build(folder: Path) -> None:
+    """Write the checkpoint in diffusers' layout; the same weights every time."""
+    with torch.random.fork_rng(devices=[]):
+        parts.fixed_seed()
+        pipeline = FluxPipeline(**components())
     pipeline.save_pretrained(folder, safe_serialization=True)
 
 
-def components(*, guidance: bool, weights: Path = FOLDER) -> dict[str, Any]:
-    """What a pipeline of the FLUX.1 family consists of; ``guidance`` as in [dev]."""
-    guided = load(networks.transformer(guidance=True), "flux_transformer", weights)
+def components(*, guidance: bool = False, sample_size: int = 1024) -> dict[str, Any]:
+    """What a pipeline of the FLUX.1 family consists of.
+
+    ``guidance`` gives the transformer an embedding of the guidance scale, as [dev] has it;
+    ``sample_size`` is a side, in pixels, of the pictures that it is at its best with.
+    """
+    tokenizer, tokenizer_2 = clip_tokenizer(), t5_tokenizer()
     return {
-        "vae": load(networks.autoencoder(), "vae", weights),
-        "text_encoder": load(networks.text_encoder(), "flux_text_encoder", weights),
-        "text_encoder_2": load(networks.t5(), "flux_text_encoder_2", weights),
-        "tokenizer": clip_tokenizer(),
-        "tokenizer_2": t5_tokenizer(networks.T5_TOKENS_MAX),
-        "transformer": guided if guidance else _with_guidance_built_in(guided),
-        "scheduler": networks.flow(),
+        "vae": parts.autoencoder(
+            scaling_factor=0.3611,
+            shift_factor=0.1159,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+            sample_size=sample_size,
+        ),
+        "text_encoder": parts.text_encoder(tokenizer),
+        "text_encoder_2": _t5(len(tokenizer_2)),
+        "tokenizer": tokenizer,
+        "tokenizer_2": tokenizer_2,
+        "transformer": _transformer(guidance),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=1.0),
     }
 
 
-@torch.no_grad()
-def _with_guidance_built_in(guided: FluxTransformer2DModel) -> FluxTransformer2DModel:
-    """The same transformer without the input: what it says of one scale becomes a bias.
+def _t5(vocabulary: int) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=vocabulary,
+            d_model=parts.TEXT_WIDTH,
+            d_kv=16,
+            d_ff=2 * parts.TEXT_WIDTH,
+            num_layers=2,
+            num_heads=2,
+            feed_forward_proj="gated-gelu",
+        )
+    )
 
-    Both embeddings are added up after their last layer, so the sum is exactly the same.
-    """
-    embed = guided.time_text_embed
-    scale = embed.time_proj(torch.tensor([GUIDANCE * 1000]))
-    said = embed.guidance_embedder(scale)[0]
-    weights = {k: v for k, v in guided.state_dict().items() if ".guidance_embedder." not in k}
-    key = "time_text_embed.timestep_embedder.linear_2.bias"
-    weights[key] = weights[key] + said
-    plain = networks.transformer(guidance=False)
-    plain.load_state_dict(weights)
-    return plain.eval().requires_grad_(False)
+
+def _transformer(guidance: bool) -> FluxTransformer2DModel:
+    transformer = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=4 * 4,  # four latent channels, packed 2 x 2
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=parts.TEXT_WIDTH,
+        pooled_projection_dim=parts.TEXT_WIDTH,
+        guidance_embeds=guidance,
+        axes_dims_rope=(4, 6, 6),
+    )
+    with torch.no_grad():
+        # As initialised, four steps barely move the noise and the prompt barely shows.
+        transformer.proj_out.weight *= 6
+        transformer.time_text_embed.text_embedder.linear_2.weight *= 12
+        if guidance:
+            transformer.time_text_embed.guidance_embedder.linear_2.weight *= 6
+    return transformer

@@ -1,20 +1,18 @@
-"""The trained miniature of FLUX.1 [dev]: the weights of [schnell]'s, told the guidance scale."""
+"""A tiny FLUX.1 [dev] checkpoint: as the one of [schnell], and with its guidance embedded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from diffusers import FluxPipeline
 
-from models.tiny import flux
-from models.tiny.trained import FOLDER
+from models.tiny import flux, parts
 
 
-def build(folder: Path, weights: Path = FOLDER) -> None:
-    """Write the checkpoint in diffusers' layout.
-
-    Raises:
-        WeightsMissing: the trained weights are not there.
-    """
-    pipeline = FluxPipeline(**flux.components(guidance=True, weights=weights))
+def build(folder: Path) -> None:
+    """Write the checkpoint in diffusers' layout; the same weights every time."""
+    with torch.random.fork_rng(devices=[]):
+        parts.fixed_seed()
+        pipeline = FluxPipeline(**flux.components(guidance=True))
     pipeline.save_pretrained(folder, safe_serialization=True)

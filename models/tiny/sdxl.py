@@ -1,6 +1,6 @@
-"""The trained miniature of Stable Diffusion XL: the real classes, small; it draws simple scenes.
+"""A tiny Stable Diffusion XL checkpoint: the real classes, small, with random weights.
 
-What it understands and how well is on its model card, ``models/tiny/weights/README.md``.
+Its pictures are abstract colour fields that change with prompt and seed and show nothing.
 """
 
 from __future__ import annotations
@@ -8,34 +8,68 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from diffusers import StableDiffusionXLPipeline
+import torch
+from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 
-from models.tiny import networks
-from models.tiny.trained import FOLDER, load
+from models.tiny import parts
 from models.tiny.vocabulary import clip_tokenizer
 
 
-def build(folder: Path, weights: Path = FOLDER) -> None:
-    """Write the checkpoint in diffusers' layout.
-
-    Raises:
-        WeightsMissing: the trained weights are not there.
-    """
-    pipeline = StableDiffusionXLPipeline(
-        **components(weights), add_watermarker=False, force_zeros_for_empty_prompt=False
-    )
+def build(folder: Path) -> None:
+    """Write the checkpoint in diffusers' layout; the same weights every time."""
+    with torch.random.fork_rng(devices=[]):
+        parts.fixed_seed()
+        pipeline = StableDiffusionXLPipeline(**components(), add_watermarker=False)
     pipeline.save_pretrained(folder, safe_serialization=True)
 
 
-def components(weights: Path = FOLDER) -> dict[str, Any]:
-    """What a pipeline of the SDXL family consists of. An empty prompt is one that it learned."""
+def components(in_channels: int = 4, sample_size: int = 32) -> dict[str, Any]:
+    """What a pipeline of the SDXL family consists of.
+
+    ``in_channels`` are the UNet's: 4 for the noisy latents, 9 where a mask and the latents of
+    the picture around it come with them. ``sample_size`` is a side of the pictures that it
+    paints by itself, in latents of 32 pixels each.
+    """
     tokenizer = clip_tokenizer()
     return {
-        "vae": load(networks.autoencoder(), "vae", weights),
-        "text_encoder": load(networks.text_encoder(), "text_encoder", weights),
-        "text_encoder_2": load(networks.text_encoder_2(), "text_encoder_2", weights),
+        "vae": parts.autoencoder(scaling_factor=0.13025),
+        "text_encoder": parts.text_encoder(tokenizer),
+        "text_encoder_2": parts.text_encoder(tokenizer, projection=True),
         "tokenizer": tokenizer,
         "tokenizer_2": tokenizer,
-        "unet": load(networks.unet(), "unet", weights),
-        "scheduler": networks.euler(),
+        "unet": _unet(in_channels, sample_size),
+        "scheduler": _scheduler(),
     }
+
+
+def _unet(in_channels: int, sample_size: int) -> UNet2DConditionModel:
+    time_width = 8
+    return UNet2DConditionModel(
+        sample_size=sample_size,
+        in_channels=in_channels,
+        out_channels=4,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        norm_num_groups=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 1),
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+        cross_attention_dim=2 * parts.TEXT_WIDTH,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=time_width,
+        # The pooled text, and six numbers about sizes and crops.
+        projection_class_embeddings_input_dim=parts.TEXT_WIDTH + 6 * time_width,
+    )
+
+
+def _scheduler() -> EulerDiscreteScheduler:
+    """As published with the real model."""
+    return EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        timestep_spacing="leading",
+        steps_offset=1,
+    )

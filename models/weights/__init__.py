@@ -65,18 +65,7 @@ def check(setup: EngineSetup) -> dict[str, Path]:
     parts = needed(setup)
     if setup.weights == TINY:
         parts = tiny.parts_of(setup.model_id)
-        if parts:
-            tiny.checked(setup.model_id)
     return {part: locate(setup, part).path for part in parts}
-
-
-def told(setup: EngineSetup) -> str:
-    """What a built-in tiny checkpoint is and how good, in a few words.
-
-    Raises:
-        WeightsMissing: a file that it is made with is not there, or not whole.
-    """
-    return tiny.checked(setup.model_id)
 
 
 def pull(setup: EngineSetup) -> dict[str, Path]:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from farm.errors import WeightsMissing
-from models.tiny import card
 
 _RECIPES = {
     ("sdxl", "pipeline"): "models.tiny.sdxl",
@@ -38,8 +37,7 @@ def built(model_id: str, part: str, cache: Path) -> Path:
     wins, and none ever sees half a checkpoint.
 
     Raises:
-        WeightsMissing: there is none, ``cache`` cannot be written to, or the trained weights
-            that it is made with are not those of their card.
+        WeightsMissing: there is none, or ``cache`` cannot be written to.
     """
     recipe = _RECIPES.get((model_id, part))
     if recipe is None:
@@ -61,28 +59,17 @@ def built(model_id: str, part: str, cache: Path) -> Path:
     try:
         build(draft)
         os.rename(draft, final)
-    except Exception as error:
-        if not (isinstance(error, OSError) and final.is_dir()):  # not the race
-            checked(model_id)  # a broken file of ours says more than what came of it
+    except OSError:
+        if not final.is_dir():  # not the race: the disk
             raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return final
 
 
-def checked(model_id: str) -> str:
-    """What a model's tiny checkpoint is, in a few words, once its trained weights are here and
-    whole; see :func:`models.tiny.card.check`."""
-    return card.check(model_id, card.FOLDER)
-
-
 def _recipe_digest() -> str:
-    """Names the tiny recipes and the trained weights as they are now, so that what changed is
-    built anew.
-
-    The files themselves count and not their card, which is behind while somebody trains. That
-    costs each process some hundredths of a second, once.
-    """
-    recipes = sorted((Path(__file__).parent.parent / "tiny").glob("*.py"))
-    files = [*recipes, *card.trained_files(card.FOLDER)]
-    return hashlib.sha256("".join(map(card.digest, files)).encode()).hexdigest()[:12]
+    """Names the tiny recipes as they are now, so that a changed one is built anew."""
+    digest = hashlib.sha256()
+    for file in sorted((Path(__file__).parent.parent / "tiny").glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

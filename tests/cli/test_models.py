@@ -6,13 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
-import models
 from farm.catalog import BUILT_IN
-from models.tiny import card
 from tests.cli.conftest import Farm
 from tests.models import classifier
 
@@ -47,44 +43,6 @@ def test_a_twin_needs_no_weights_and_says_so(farm: Farm) -> None:
         "upscale-4x: lanczos needs no weights",
         "remove-background: grabcut needs no weights",
     ]
-
-
-@pytest.fixture
-def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A trained file of a copy of the engines' package, which the command then runs."""
-    made = tmp_path / "models"
-    package = Path(models.__file__).parent
-    shutil.copytree(package, made, ignore=shutil.ignore_patterns("__pycache__"))
-    folder = made / "tiny" / "weights"
-    save_file({"a": np.arange(20)}, folder / "more.safetensors")
-    part = {"file": "more.safetensors", "serves": ["sdxl", "wan2.1"]}
-    rows = [
-        {"name": "single", "right": 97, "asked": 100},
-        {"name": "pairs", "right": 43, "asked": 50},
-    ]
-    card.update(folder, {"parts": {"more": part}, "scores": {"sdxl": {"rows": rows}}})
-    monkeypatch.chdir(tmp_path)
-    return folder / "more.safetensors"
-
-
-def test_a_trained_checkpoint_tells_of_itself(farm: Farm, trained: Path) -> None:
-    ran = farm("models", "check", "sdxl", "wan2.1", "flux-2")
-    assert ran.out.splitlines() == [
-        "sdxl: built-in checkpoint, MIT, single 97 %, pairs 86 %",
-        "wan2.1: built-in checkpoint, MIT, single 97 %, pairs 86 % (as sdxl)",
-        "flux-2: built-in checkpoint, random weights",
-    ]
-    assert ran.code == 0
-
-
-def test_a_broken_trained_file_is_named_with_what_to_type(farm: Farm, trained: Path) -> None:
-    trained.write_bytes(trained.read_bytes()[:-1])
-    ran = farm("models", "check", "sdxl", "upscale-4x")
-    broken, whole = ran.out.splitlines()
-    assert (ran.code, whole) == (1, "upscale-4x: lanczos needs no weights")
-    assert broken.startswith("sdxl: MISSING: The trained weights of sdxl are broken: ")
-    assert f"{trained} is not the file that its card tells of" in broken
-    assert "Get it again with `pip install --force-reinstall --no-deps media-farm`" in broken
 
 
 def test_every_missing_model_of_a_folder_is_named(

@@ -64,31 +64,16 @@ class Client:
         files = {"image": ("picture.png", picture, "image/png")}
         return self._send("POST", path, data=fields, files=files).json()
 
-    def wait(
-        self, name: str, job_id: str, *, deadline: float | None = None, quiet: bool = False
-    ) -> Any:
-        """Poll a job until it has ended well; see :meth:`until`."""
-        path, ends = f"/v1/image/{job_id}", ("completed", "failed", "blocked")
-        job = self.until(name, path, ends, deadline=deadline, quiet=quiet)
+    def wait(self, name: str, job_id: str) -> Any:
+        """Poll a job until it has ended well, showing what becomes of it."""
+        job = self.until(name, f"/v1/image/{job_id}", ("completed", "failed", "blocked"))
         if job["status"] != "completed":
             raise DemoFailed(f"{name}: {job['status']}: {job.get('error')}")
         return job
 
-    def until(
-        self,
-        name: str,
-        path: str,
-        ends: Container[str],
-        *,
-        deadline: float | None = None,
-        quiet: bool = False,
-    ) -> Any:
-        """Poll until the ``status`` is one of ``ends``, showing what becomes of it unless
-        ``quiet``.
-
-        ``deadline`` is a time of the monotonic clock; JOB_S from now where it is left out.
-        """
-        deadline = time.monotonic() + JOB_S if deadline is None else deadline
+    def until(self, name: str, path: str, ends: Container[str]) -> Any:
+        """Poll until the ``status`` is one of ``ends``, showing what becomes of it."""
+        deadline = time.monotonic() + JOB_S
         shown = ""
         while True:
             found = self.get(path)
@@ -96,8 +81,8 @@ class Client:
             if status in ends:
                 return found
             if time.monotonic() > deadline:
-                raise DemoFailed(f"{name}: still {status}; that takes too long.")
-            if status != shown and not quiet:
+                raise DemoFailed(f"{name}: still {status} after {JOB_S:g} s.")
+            if status != shown:
                 shown = status
                 click.echo(f"{name}: {status}")
             time.sleep(_POLL_S)

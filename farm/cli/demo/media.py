@@ -15,10 +15,7 @@ from farm.cli.demo import drawing, figures
 from farm.cli.demo.client import Client, DemoFailed, png_of
 
 MUSIC: dict[str, Any] = {"prompt": "a calm piano with soft drums", "duration": 5}
-FILM: dict[str, Any] = {
-    "prompt": "a green ring left of a red triangle on a yellow background",
-    "duration": 1,
-}
+FILM: dict[str, Any] = {"prompt": "waves that roll onto a beach at dawn", "duration": 1}
 
 
 def music_and_film(client: Client, out: Path) -> float:

@@ -17,7 +17,7 @@ from farm.services import Services
 from farm.types import CREDIT_TENTHS
 from farm.views import balance
 
-PROMPT = "a large red heart in the middle of a white background"
+PROMPT = "a lighthouse on a cliff at dusk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ def pixapi(client: Client) -> Made:
 
 
 def pixola(client: Client) -> Made:
-    """A batch of one, in a shape."""
-    body = {"prompt": PROMPT, "style": "no-style", "shape": "square-small"}
+    """A batch of one, in a style and a shape."""
+    body = {"prompt": PROMPT, "style": "watercolor", "shape": "square-small"}
     path = f"/pixola/api/v1/batches/{client.post('/pixola/api/v1/generate', body)['batchId']}"
     batch = client.until("pixola", path, ("complete", "failed", "rejected"))
     [image] = batch["images"]

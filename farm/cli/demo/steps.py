@@ -13,9 +13,9 @@ from farm.cli.demo import drawing
 from farm.cli.demo.client import Client, DemoFailed
 
 MODELS = ("sdxl", "flux-schnell")
-PROMPT = "a yellow star above a blue circle on a purple background"
+PROMPT = "a lighthouse on a cliff at dusk, oil painting"
 SIDE_PX = 1024
-SCENE = "on a wooden table, orange wall"
+SCENE = "a marble kitchen counter in morning light"
 OBJECT = "the red ball"
 _SMALL_PX = 192
 
