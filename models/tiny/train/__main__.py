@@ -26,10 +26,10 @@ from models.tiny.trained import FOLDER, load
 STEPS = {
     "inner": 1_000,
     "decoder": 1_500,
-    "words": 800,
-    "sdxl": 4_000,
-    "flux": 2_000,
-    "guided": 300,
+    "words": 3_000,
+    "sdxl": 30_000,
+    "flux": 15_000,
+    "guided": 1_500,
 }
 """Of each stage, unless told."""
 _LATENTS_AT_ONCE = 4_096

@@ -30,6 +30,8 @@ _COLOURS = tuple(COLOURS)
 _SHAPES = (*Shape, *Product)
 _BACKINGS = tuple(Backing)
 _THINGS = 3
+_LONGEST = 48
+"""Tokens of CLIP's that a caption has at the most, and its end."""
 _PLACE_WEIGHT = 4.0
 """Places are small numbers, and as important as names."""
 
@@ -168,7 +170,8 @@ def stage(model: Readers, device: Device, steps: int) -> Stage:
 
     def loss(step: int) -> Tensor:
         said, wanted = _batch(step, device)
-        words = tokens.clip(said)
+        # Each token sees only those before it, so what comes after the captions can be left out.
+        words = tokens.clip(said)[:, :_LONGEST]
         with device.half():
             first = model.text_encoder(words, output_hidden_states=True)
             second = model.text_encoder_2(words, output_hidden_states=True)

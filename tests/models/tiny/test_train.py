@@ -22,7 +22,7 @@ from models.tiny.train.batches import Batches, importance
 from models.tiny.train.device import Device
 from models.tiny.train.latents import Bucket
 from models.tiny.trained import load
-from models.tiny.vocabulary import clip_tokenizer
+from models.tiny.vocabulary import clip_tokenizer, t5_tokenizer
 
 CPU = Device("cpu")
 
@@ -229,8 +229,9 @@ def test_reading_is_asked_for_what_the_captions_tell(tmp_path: Path) -> None:
     assert 0.5 < told.float().mean() <= 1
     assert (wanted.there[~told] == 0).all()
     rng = np.random.default_rng(0)
-    longest = max(len(captions.caption(sampling.sample(rng), rng).split()) for _ in range(500))
-    assert longest < networks.T5_TOKENS_MAX // 2
+    every = [captions.caption(sampling.sample(rng), rng) for _ in range(2000)]
+    assert max(map(len, clip_tokenizer()(every).input_ids)) <= words._LONGEST
+    assert max(map(len, t5_tokenizer()(every).input_ids)) <= networks.T5_TOKENS_MAX
 
 
 def test_the_command_trains_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
