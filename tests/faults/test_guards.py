@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -151,8 +152,13 @@ def test_a_lost_message_and_a_dead_worker_are_seen_by_one_guard_each(crew: Crew)
         with out_of(folder, "ring-again"):
             crew.farm.armoury.arm("api", Effect.DISPATCH.before)
             crew.farm.armoury.arm("worker", RUN_MID)
+            jobs = [crew.oracle.submit()]
+            # It rings in the background: until it is dead it may take the second as well.
+            died = partial(crew.farm.armoury.fired, "api", Effect.DISPATCH.before)
+            wait_until(died, 10, "the API did not die")
             # The message of the second is the first one's turn.
-            jobs = [crew.oracle.submit() for _ in range(2)]
+            jobs.append(crew.oracle.submit())
+            wait_until(lambda: ("running",) in {crew.row(job, "state") for job in jobs}, 30, "none")
             assert _never_quiet(crew)
             assert {crew.row(job, "state") for job in jobs} == {("running",), ("queued",)}
         wait_until(lambda: ("succeeded",) in {crew.row(job, "state") for job in jobs}, 10, "none")
