@@ -12,7 +12,7 @@ from torch import nn
 from farm.errors import WeightsMissing
 
 FOLDER = Path(__file__).parent / "weights"
-"""``NAME.safetensors`` in half precision each, and the model card."""
+"""Where training exports ``NAME.safetensors`` to, in half precision each."""
 
 Module = TypeVar("Module", bound=nn.Module)
 

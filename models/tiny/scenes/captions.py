@@ -123,8 +123,8 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     return _tidy(said)
 
 
-def _body(scene: Scene, rng: np.random.Generator, *, bare: bool = False) -> str:
-    """The things and where they are; with ``bare``, the things alone."""
+def _body(scene: Scene, rng: np.random.Generator) -> str:
+    """The things and where they are."""
     things = scene.things
     if not things:
         return ""

@@ -64,7 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "export": lambda: _export(asked),
     }
     for stage in asked.stages or STAGES:
-        work[stage]()
+        try:
+            work[stage]()
+        except FileNotFoundError as error:
+            earlier = " ".join(STAGES[: STAGES.index(stage)])
+            raise SystemExit(
+                f"The stage {stage} needs what an earlier one makes ({error}). Give these first, "
+                f"with the same --folder: {earlier}."
+            ) from error
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -173,6 +180,7 @@ def _flux(asked: argparse.Namespace, device: Device) -> None:
 
 def _export(asked: argparse.Namespace) -> None:
     """Put what was trained where the recipes find it, in half precision."""
+    asked.weights.mkdir(parents=True, exist_ok=True)
     for name, network in NETWORKS.items():
         found = load_file(_file(asked.folder, name))
         halved = {key: value.half().contiguous() for key, value in found.items()}

@@ -255,7 +255,6 @@ def test_the_command_trains_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_what_is_exported_is_half_as_large_and_read_back(tmp_path: Path) -> None:
-    (tmp_path / "weights").mkdir()
     for name, network in NETWORKS.items():
         found = network().state_dict()
         save_file({key: value.clone().contiguous() for key, value in found.items()},
@@ -266,3 +265,9 @@ def test_what_is_exported_is_half_as_large_and_read_back(tmp_path: Path) -> None
     assert sum(file.stat().st_size for file in files) <= 24_000_000
     with pytest.raises(WeightsMissing, match=r"unet\.safetensors"):
         load(networks.autoencoder(), "unet", tmp_path / "weights")
+
+
+@pytest.mark.parametrize("name", ["latents", "sdxl", "export"])
+def test_a_stage_without_the_ones_before_it_says_what_to_type(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SystemExit, match=rf"The stage {name} needs .* first, .*: autoencoder"):
+        main([name, "--folder", str(tmp_path), "--weights", str(tmp_path / "weights")])
