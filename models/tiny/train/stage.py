@@ -67,7 +67,7 @@ def run(stage: Stage, folder: Path, tell: Callable[[str], None] = print) -> Prog
     modules = nn.ModuleDict(dict(stage.modules))
     averaged = {name: value.clone() for name, value in modules.state_dict().items()}
     optimizer = torch.optim.AdamW(
-        modules.parameters(), lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.0
+        modules.parameters(), lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
     )
     progress = Progress()
     if file.exists():
