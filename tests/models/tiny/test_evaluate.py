@@ -46,11 +46,11 @@ def perfect(question: Question) -> Pixels:
 
 @pytest.fixture(scope="module")
 def questions() -> list[Question]:
-    return held_out_questions(100, 1)
+    return held_out_questions(60, 1)
 
 
 def test_questions_are_of_what_training_never_shows(questions: list[Question]) -> None:
-    assert len({question.prompt for question in questions}) == len(questions) == 100
+    assert len({question.prompt for question in questions}) == len(questions) == 60
     assert all(sampling.held_out(question.scene) for question in questions)
 
 
@@ -58,8 +58,8 @@ def test_questions_are_of_every_kind_and_the_same_for_a_seed(questions: list[Que
     kinds = Counter(question.kind for question in questions)
     assert set(kinds) == {"single", "pair", "trio", "count", "gradient", "two-tone", "photo"}
     assert kinds["single"] > kinds["pair"] > kinds["trio"]
-    assert held_out_questions(100, 1) == questions
-    assert held_out_questions(100, 2) != questions
+    assert held_out_questions(60, 1) == questions
+    assert held_out_questions(60, 2) != questions
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
@@ -85,7 +85,7 @@ def test_prompts_have_only_words_of_captions_and_forms_of_their_own(
     questions: list[Question],
 ) -> None:
     rng = np.random.default_rng(2)
-    said = [captions.caption(sampling.sample(rng), rng) for _ in range(6000)]
+    said = [captions.caption(sampling.sample(rng), rng) for _ in range(4000)]
     words = {word for prompt in said for word in re.findall("[a-z]+", prompt)}
     asked = [question.prompt for question in (*questions, *CONTACT_SHEET)]
     assert {word for prompt in asked for word in re.findall("[a-z]+", prompt)} <= words
@@ -106,13 +106,13 @@ def test_wrong_pictures_are_wrong(questions: list[Question], look: Look) -> None
     rng = np.random.default_rng(4)
     asked: Counter[str] = Counter()
     passed = defaultdict(list)
-    for question in questions[:30]:
+    for question in questions[:20]:
         for mistake, scene in damage.mistakes(question, rng):
             asked[mistake] += 1
             if judge(question, look(painted(scene), rng)).right:
                 passed[mistake].append((question.prompt, scene))
     assert len(asked) == 8
-    assert min(asked.values()) >= 3, asked
+    assert min(asked.values()) >= 2, asked
     assert sum(map(len, passed.values())) <= 0.01 * sum(asked.values()), passed
 
 

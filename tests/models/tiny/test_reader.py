@@ -71,7 +71,7 @@ def single(shape: Shape, colour: str = "blue", background: Background = YELLOW) 
 def test_flat_scenes_are_read_as_they_are(look: Look) -> None:
     rng = np.random.default_rng(0)
     asked, wrong = 0, []
-    while asked < 150:
+    while asked < 100:
         width, height = SIZES[asked % len(SIZES)]
         scene = sampling.sample(rng, aspect=width / height)
         if scene.background.kind is Backing.TABLE or touching(scene):
@@ -86,14 +86,14 @@ def test_flat_scenes_are_read_as_they_are(look: Look) -> None:
 def test_photographs_are_read_for_their_colours(look: Look) -> None:
     rng = np.random.default_rng(1)
     wrong = []
-    for _ in range(100):
+    for _ in range(50):
         scene = sampling.photograph(rng)
         seen = read(look(draw(scene, 512, 512, rng), rng))
         colours_seen = [each.colour for each in seen.things]
         same = seen.background == scene.background.colours
         if not same or colours_seen != [thing.colour for thing in scene.things]:
             wrong.append((scene.key, seen))
-    assert len(wrong) <= 2, wrong
+    assert len(wrong) <= 1, wrong
 
 
 @pytest.mark.parametrize("name", COLOURS)
@@ -128,8 +128,8 @@ def test_an_empty_background_has_nothing_on_it() -> None:
 
 def test_a_blob_has_no_shape() -> None:
     rng = np.random.default_rng(5)
-    shapes = Counter(each.shape for _ in range(200) for each in read(damage.blob(rng)).things)
-    assert shapes[None] >= 196, shapes
+    shapes = Counter(each.shape for _ in range(100) for each in read(damage.blob(rng)).things)
+    assert shapes[None] >= 98, shapes
 
 
 @pytest.mark.parametrize("corners", [5, 6])
