@@ -29,7 +29,7 @@ FACTOR = 32
 """Pixels of a side of what one latent stands for: 1024 x 1024 pixels are 32 x 32 latents."""
 _STAGES = 6
 _AUTOENCODER_WIDTH = 32
-_CLIP_WIDTH, _CLIP_WIDTH_2, _T5_WIDTH = 64, 96, 96
+CLIP_WIDTH, CLIP_WIDTH_2, T5_WIDTH = 64, 96, 96
 _HEAD = 32
 T5_TOKENS_MAX = 80
 """More than CLIP reads, as in the real model, and no more than that: each is a place in the
@@ -72,16 +72,20 @@ def _clip(width: int, layers: int) -> CLIPTextConfig:
 
 def text_encoder() -> CLIPTextModel:
     """The first of SDXL's, and FLUX's."""
-    return CLIPTextModel(_clip(_CLIP_WIDTH, 3))
+    return CLIPTextModel(_clip(CLIP_WIDTH, 4))
 
 
 def text_encoder_2() -> CLIPTextModelWithProjection:
     """The second of SDXL's, whose pooled output goes to the UNet as well."""
-    return CLIPTextModelWithProjection(_clip(_CLIP_WIDTH_2, 3))
+    return CLIPTextModelWithProjection(_clip(CLIP_WIDTH_2, 4))
 
 
 def unet() -> UNet2DConditionModel:
-    """Three levels: at 512 x 512 pixels 16, 8 and 4 latents wide; words come in at two."""
+    """Three levels: at 512 x 512 pixels 16, 8 and 4 latents wide; words come in at two.
+
+    One group a norm: where few channels are normed by themselves, how bright all of a picture is
+    gets lost. The pooled text scales what the layers do, and does not only shift it.
+    """
     time_width = 32
     return UNet2DConditionModel(
         sample_size=1024 // FACTOR,
@@ -89,17 +93,18 @@ def unet() -> UNet2DConditionModel:
         out_channels=LATENT_CHANNELS,
         block_out_channels=(48, 96, 128),
         layers_per_block=1,
-        norm_num_groups=16,
+        norm_num_groups=1,
+        resnet_time_scale_shift="scale_shift",
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         transformer_layers_per_block=1,
         attention_head_dim=(2, 3, 4),
         use_linear_projection=True,
-        cross_attention_dim=_CLIP_WIDTH + _CLIP_WIDTH_2,
+        cross_attention_dim=CLIP_WIDTH + CLIP_WIDTH_2,
         addition_embed_type="text_time",
         addition_time_embed_dim=time_width,
         # The pooled text, and six numbers about sizes and crops.
-        projection_class_embeddings_input_dim=_CLIP_WIDTH_2 + 6 * time_width,
+        projection_class_embeddings_input_dim=CLIP_WIDTH_2 + 6 * time_width,
     )
 
 
@@ -124,11 +129,11 @@ def t5() -> T5EncoderModel:
     return T5EncoderModel(
         T5Config(
             vocab_size=len(t5_tokenizer()),
-            d_model=_T5_WIDTH,
+            d_model=T5_WIDTH,
             d_kv=_HEAD,
-            d_ff=2 * _T5_WIDTH,
-            num_layers=2,
-            num_heads=_T5_WIDTH // _HEAD,
+            d_ff=2 * T5_WIDTH,
+            num_layers=3,
+            num_heads=T5_WIDTH // _HEAD,
             feed_forward_proj="gated-gelu",
             dropout_rate=0.0,
         )
@@ -144,8 +149,8 @@ def transformer(*, guidance: bool = False) -> FluxTransformer2DModel:
         num_single_layers=3,
         attention_head_dim=_HEAD,
         num_attention_heads=5,
-        joint_attention_dim=_T5_WIDTH,
-        pooled_projection_dim=_CLIP_WIDTH,
+        joint_attention_dim=T5_WIDTH,
+        pooled_projection_dim=CLIP_WIDTH,
         guidance_embeds=guidance,
         axes_dims_rope=(8, 12, 12),
     )

@@ -27,9 +27,10 @@ STEPS = {
     "inner": 1_000,
     "decoder": 1_500,
     "words": 3_000,
-    "sdxl": 30_000,
-    "flux": 15_000,
-    "guided": 1_500,
+    "painter": 5_000,
+    "sdxl": 10_000,
+    "flux": 5_000,
+    "guided": 1_000,
 }
 """Of each stage, unless told."""
 _LATENTS_AT_ONCE = 4_096
@@ -156,6 +157,9 @@ def _sdxl(asked: argparse.Namespace, device: Device) -> None:
     model, readers = sdxl.begun(), _readers(asked, device)
     device.place(model)
     batches = Batches(asked.folder / "latents", _LATENTS_AT_ONCE)
+    alone = sdxl.painter(model, batches, device, asked.painter_steps)
+    _note(asked.folder, alone.name, run(alone, asked.folder, _tell))
+    model.requires_grad_(True)
     stage = sdxl.stage(model, readers, batches, device, asked.sdxl_steps)
     _note(asked.folder, stage.name, run(stage, asked.folder, _tell))
     for name, module in sdxl.modules(model, readers).items():
@@ -167,6 +171,9 @@ def _flux(asked: argparse.Namespace, device: Device) -> None:
     told = flux.Words(readers, device)
     device.place(model)
     batches = Batches(asked.folder / "latents", _LATENTS_AT_ONCE)
+    alone = flux.painter(model, batches, device, asked.painter_steps)
+    _note(asked.folder, alone.name, run(alone, asked.folder, _tell))
+    model.requires_grad_(True)
     stage = flux.stage(model, told, batches, device, asked.flux_steps)
     _note(asked.folder, stage.name, run(stage, asked.folder, _tell))
     teacher = copy.deepcopy(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,6 +23,17 @@ _APART, _THINGS_COUNT = 1.0, 5.0
 _GROUPS = (latents.SMALL, latents.MEDIUM, latents.LARGE, latents.HUGE)
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Latents N x 4 x h x w, the facts of each (:mod:`models.tiny.train.codes`), N prompts, and
+    the pictures' width and height in pixels."""
+
+    latents: Tensor
+    told: Tensor
+    said: list[str]
+    size: tuple[int, int]
+
+
 class Batches:
     """Draws them from what is on disk, with torch's dice.
 
@@ -34,20 +46,20 @@ class Batches:
         self._at_once = latents_at_once
         self._read: dict[int, list[Captioned]] = {}
 
-    def draw(self, along: float) -> tuple[Tensor, list[str], tuple[int, int]]:
-        """Latents (N x 4 x h x w), N prompts, and the pictures' width and height in pixels.
-
-        ``along`` is how much of the training is done, from 0 to 1.
-        """
+    def draw(self, along: float) -> Batch:
+        """One; ``along`` is how much of the training is done, from 0 to 1. A tenth has neither
+        prompt nor facts."""
         group = 0
         if along >= _SMALL_ALONE:
             group = int(torch.multinomial(torch.tensor(_SHARES), 1))
         bucket = _weighted(self._group(group))
         size = bucket.bucket.width, bucket.bucket.height
         count = max(4, round(self._at_once / (size[0] * size[1] / 1024)))
-        found, said = bucket.draw(count)
+        found, told, said = bucket.draw(count)
         blank = torch.rand(count) < WORDLESS
-        return found, ["" if gone else each for gone, each in zip(blank, said, strict=True)], size
+        told[blank] = 0
+        said = ["" if gone else each for gone, each in zip(blank.tolist(), said, strict=True)]
+        return Batch(found, told, said, size)
 
     def _group(self, number: int) -> list[Captioned]:
         """Read when the first batch of its size is drawn."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,13 @@ class Device:
         Attention is left to plain multiplications: for so few tokens the CPU's flash attention
         takes several times as long to go backwards.
         """
-        with torch.autocast(self.name, dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with (
+            warnings.catch_warnings(),
+            torch.autocast(self.name, dtype=torch.bfloat16),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
+            # Norms keep their weights in single precision, which is as it should be.
+            warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")
             yield
 
     def pictures(self, pictures: Sequence[Pixels]) -> Tensor:

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from transformers import T5EncoderModel
 
 from models.tiny import networks
-from models.tiny.train.batches import Batches, importance
+from models.tiny.train.batches import Batch, Batches, importance
+from models.tiny.train.codes import Codes, in_t5, some_ends
 from models.tiny.train.device import Device
 from models.tiny.train.stage import Stage
 from models.tiny.train.words import Readers, Tokens
 
-RATE, RATE_GUIDED = 8e-4, 4e-4
+RATE, RATE_TOGETHER, RATE_GUIDED = 8e-4, 4e-4, 4e-4
 GUIDANCE = (1.0, 6.0)
 """The scales that the second stage is shown."""
 _NO_GUIDANCE = 1.0
@@ -64,30 +65,56 @@ class Words:
         sequence = self._readers.t5(self._tokens.t5(said))[0]
         with torch.no_grad():
             pooled = self._readers.text_encoder(self._tokens.clip(said)).pooler_output
-        return {
-            "pooled_projections": pooled,
-            "encoder_hidden_states": sequence,
-            "txt_ids": torch.zeros(sequence.shape[1], 3, device=self._device.name),
-        }
+        return _arguments(sequence, pooled)
+
+
+def _arguments(sequence: Tensor, pooled: Tensor) -> dict[str, Tensor]:
+    return {
+        "pooled_projections": pooled,
+        "encoder_hidden_states": sequence,
+        "txt_ids": torch.zeros(sequence.shape[1], 3, device=sequence.device),
+    }
+
+
+def painter(model: FluxTransformer2DModel, batches: Batches, device: Device, steps: int) -> Stage:
+    """The flow of small pictures, told in codes what is in the scenes."""
+    codes = Codes(device.name)
+
+    def loss(step: int) -> Tensor:
+        batch = batches.draw(0.0)
+        told = batch.told.to(device.name)
+        ends = some_ends(len(told)).to(device.name)
+        words = _arguments(in_t5(codes.sequences(told)[2], ends)[0], codes.pooled(told)[0])
+        return _off(model, words, batch, device)
+
+    return Stage("flux-painter", steps, RATE, {"transformer": model}, loss)
 
 
 def stage(
     model: FluxTransformer2DModel, words: Words, batches: Batches, device: Device, steps: int
 ) -> Stage:
-    """The flow."""
+    """The flow, from captions."""
 
     def loss(step: int) -> Tensor:
-        latents, said, _ = batches.draw(step / steps)
-        latents = latents.to(device.name)
-        noise, times = torch.randn_like(latents), _times(len(said)).to(device.name)
+        batch = batches.draw(step / steps)
         with device.half():
-            noisy = _between(latents, noise, times)
-            predicted = velocity(model, noisy, times, words(said), _NO_GUIDANCE)
-        off = (predicted.float() - (noise - latents)).square()
-        total: Tensor = (off * importance(latents)).mean()
-        return total
+            told = words(batch.said)
+        return _off(model, told, batch, device)
 
-    return Stage("flux", steps, RATE, {"transformer": model, "t5": words.t5}, loss)
+    modules = {"transformer": model, "t5": words.t5}
+    return Stage("flux", steps, RATE_TOGETHER, modules, loss)
+
+
+def _off(
+    model: FluxTransformer2DModel, words: dict[str, Tensor], batch: Batch, device: Device
+) -> Tensor:
+    latents = batch.latents.to(device.name)
+    noise, times = torch.randn_like(latents), _times(len(latents)).to(device.name)
+    with device.half():
+        predicted = velocity(model, _between(latents, noise, times), times, words, _NO_GUIDANCE)
+    off = (predicted.float() - (noise - latents)).square()
+    total: Tensor = (off * importance(latents)).mean()
+    return total
 
 
 def guided_stage(
@@ -101,9 +128,9 @@ def guided_stage(
     """What the ``teacher`` says with guidance, by one call that is told its scale."""
 
     def loss(step: int) -> Tensor:
-        latents, said, _ = batches.draw(1.0)
-        said = [each or _ANYTHING for each in said]
-        latents = latents.to(device.name)
+        batch = batches.draw(1.0)
+        said = [each or _ANYTHING for each in batch.said]
+        latents = batch.latents.to(device.name)
         noise, times = torch.randn_like(latents), _times(len(said)).to(device.name)
         low, high = GUIDANCE
         scale = low + (high - low) * float(torch.rand(()))

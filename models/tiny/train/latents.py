@@ -15,8 +15,10 @@ from diffusers import AutoencoderTiny
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from models.tiny.networks import FACTOR
 from models.tiny.scenes import captions, draw, sampling
 from models.tiny.train.autoencoder import SMALLER, encode
+from models.tiny.train.codes import Facts, facts
 from models.tiny.train.device import Device
 
 CAPTIONS = 4
@@ -55,19 +57,20 @@ BUCKETS = (*SMALL, *MEDIUM, *LARGE, *HUGE)
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """All scenes of a bucket: ``latents`` are N x 4 x height/32 x width/32, ``said`` N lists."""
+    """All scenes of a bucket: ``latents`` are N x 4 x height/32 x width/32, ``told`` the facts of
+    each (:mod:`models.tiny.train.codes`), ``said`` N lists."""
 
     bucket: Bucket
     latents: Tensor
+    told: Tensor
     said: list[list[str]]
 
-    def draw(self, count: int) -> tuple[Tensor, list[str]]:
-        """So many at random, each in one of its ways to be said; torch's dice."""
+    def draw(self, count: int) -> tuple[Tensor, Tensor, list[str]]:
+        """So many at random: latents, facts, and one of the ways to say each; torch's dice."""
         rows = torch.randint(len(self.said), (count,)).tolist()
         ways = torch.randint(CAPTIONS, (count,)).tolist()
-        return self.latents[rows].float(), [
-            self.said[row][way] for row, way in zip(rows, ways, strict=True)
-        ]
+        said = [self.said[row][way] for row, way in zip(rows, ways, strict=True)]
+        return self.latents[rows].float(), self.told[rows].float(), said
 
 
 def make(
@@ -94,9 +97,10 @@ def read(folder: Path, bucket: Bucket) -> Captioned:
         FileNotFoundError: it is not all there.
     """
     files = [_file(folder, bucket, first) for first in range(0, bucket.scenes, _CHUNK)]
-    latents = torch.cat([load_file(file)["latents"] for file in files])
+    parts = [load_file(file) for file in files]
+    latents, told = (torch.cat([part[name] for part in parts]) for name in ("latents", "told"))
     said = [row for file in files for row in json.loads(file.with_suffix(".json").read_text())]
-    return Captioned(bucket, latents, said)
+    return Captioned(bucket, latents, told, said)
 
 
 def _file(folder: Path, bucket: Bucket, first: int) -> Path:
@@ -107,31 +111,38 @@ def _write(model: AutoencoderTiny, device: Device, file: Path, bucket: Bucket, f
     count = min(_CHUNK, bucket.scenes - first)
     at_once = max(1, _AT_ONCE // (bucket.width * bucket.height))
     said: list[list[str]] = []
+    told: list[Facts] = []
     encoded: list[Tensor] = []
-    for pictures, ways in _drawn(bucket, range(first, first + count), at_once):
-        said += ways
+    for drawn in _drawn(bucket, range(first, first + count), at_once):
+        said += [each.said for each in drawn]
+        told += [each.told for each in drawn]
+        pictures = [each.picture for each in drawn]
         encoded.append(encode(model, device, pictures).half().cpu().contiguous())
     file.with_suffix(".json").write_text(json.dumps(said))
     draft = file.with_suffix(".draft")
-    save_file({"latents": torch.cat(encoded)}, draft)
+    known = torch.from_numpy(np.stack(told)).half()
+    save_file({"latents": torch.cat(encoded), "told": known}, draft)
     draft.replace(file)
 
 
-def _drawn(
-    bucket: Bucket, numbers: Sequence[int], at_once: int
-) -> Iterator[tuple[list[draw.Pixels], list[list[str]]]]:
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    picture: draw.Pixels
+    told: Facts
+    said: list[str]
+
+
+def _drawn(bucket: Bucket, numbers: Sequence[int], at_once: int) -> Iterator[list[_Drawn]]:
     with ThreadPoolExecutor(1) as pool:
         parts = [numbers[n : n + at_once] for n in range(0, len(numbers), at_once)]
         # One part is drawn while the one before is encoded.
-        yield from pool.map(lambda part: _part(bucket, part), parts)
+        yield from pool.map(lambda part: [_one(bucket, number) for number in part], parts)
 
 
-def _part(bucket: Bucket, numbers: Sequence[int]) -> tuple[list[draw.Pixels], list[list[str]]]:
-    pictures, said = [], []
-    for number in numbers:
-        rng = np.random.default_rng([zlib.crc32(bucket.name.encode()), number])
-        scene = sampling.sample(rng, aspect=bucket.width / bucket.height)
-        size = bucket.width // SMALLER, bucket.height // SMALLER
-        pictures.append(draw.draw(scene, *size, rng))
-        said.append([captions.caption(scene, rng) for _ in range(CAPTIONS)])
-    return pictures, said
+def _one(bucket: Bucket, number: int) -> _Drawn:
+    rng = np.random.default_rng([zlib.crc32(bucket.name.encode()), number])
+    scene = sampling.sample(rng, aspect=bucket.width / bucket.height)
+    scene = sampling.on_grid(scene, bucket.width // FACTOR, bucket.height // FACTOR)
+    picture = draw.draw(scene, bucket.width // SMALLER, bucket.height // SMALLER, rng)
+    said = [captions.caption(scene, rng) for _ in range(CAPTIONS)]
+    return _Drawn(picture, facts(scene, rng), said)

@@ -1,8 +1,6 @@
-"""The text encoders, first by themselves: to know what is where from its caption.
+"""The text encoders, first by themselves: to say of a caption what is in its scene.
 
-A network that learns to read and to paint at once takes long to find out that "red" belongs to
-"circle". Reading alone is cheap: captions are made up by the thousand, and what they say of each
-thing is known.
+Reading alone is cheap: captions are made up by the thousand, and the facts of each are known.
 """
 
 from __future__ import annotations
@@ -13,27 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
 from models.tiny import networks
-from models.tiny.evaluate.prompts import tells_all
 from models.tiny.scenes import captions, sampling
-from models.tiny.scenes.plan import COLOURS, Backing, Product, Scene, Shape
+from models.tiny.train.codes import Codes, facts, in_clip, in_t5
 from models.tiny.train.device import Device
 from models.tiny.train.stage import Stage
 from models.tiny.vocabulary import clip_tokenizer, t5_tokenizer
 
 RATE = 1e-3
-_BATCH = 48
-_COLOURS = tuple(COLOURS)
-_SHAPES = (*Shape, *Product)
-_BACKINGS = tuple(Backing)
-_THINGS = 3
-_LONGEST = 48
-"""Tokens of CLIP's that a caption has at the most, and its end."""
-_PLACE_WEIGHT = 4.0
-"""Places are small numbers, and as important as names."""
+_BATCH = 64
+_WORDLESS = 0.04
+_GRID = 16
+_SILENCE_WEIGHT, _POOLED_WEIGHT = 0.1, 0.5
+"""Of tokens that should say nothing, and of pooled outputs, beside tokens that say codes."""
 
 
 @dataclass(slots=True)
@@ -76,6 +68,14 @@ class Tokens:
         """N x :data:`models.tiny.networks.T5_TOKENS_MAX`."""
         return self._numbers(self._t5, said)
 
+    def clip_ends(self, numbers: Tensor) -> Tensor:
+        """At which token each text ends."""
+        return _first(numbers == self._clip.eos_token_id)
+
+    def t5_ends(self, numbers: Tensor) -> Tensor:
+        """At which token each text ends."""
+        return _first(numbers == self._t5.eos_token_id)
+
     def _numbers(self, tokenizer: object, said: list[str]) -> Tensor:
         assert callable(tokenizer)
         found = tokenizer(said, padding="max_length", truncation=True, return_tensors="pt")
@@ -83,114 +83,49 @@ class Tokens:
         return numbers
 
 
-class _Understanding(nn.Module):
-    """What can be told from one vector: backing and its two colours, then each thing's colour,
-    shape, place and radius; colour and shape number 0 are none."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        names = [len(_BACKINGS), len(_COLOURS) + 1, len(_COLOURS) + 1]
-        names += [len(_COLOURS) + 1, len(_SHAPES) + 1] * _THINGS
-        self._splits = [*names, 3 * _THINGS]
-        self.layers = nn.Sequential(
-            nn.Linear(width, 192), nn.GELU(), nn.Linear(192, sum(self._splits))
-        )
-
-    def forward(self, found: Tensor, wanted: _Answers) -> Tensor:
-        """How far it is from the answers."""
-        *names, places = self.layers(found).float().split(self._splits, dim=-1)
-        off = sum(
-            cross_entropy(told, wanted.names[:, place], ignore_index=-1)
-            for place, told in enumerate(names)
-        )
-        there = wanted.there
-        apart = ((places - wanted.places) * there).abs().sum() / there.sum().clamp(min=1)
-        total: Tensor = torch.as_tensor(off) + _PLACE_WEIGHT * apart
-        return total
-
-
-class _Looking(nn.Module):
-    """One vector from a sequence, by attention as the painters use it."""
-
-    def __init__(self, width: int, queries: int = 6) -> None:
-        super().__init__()
-        self.queries = nn.Parameter(torch.randn(queries, 96) * 0.2)
-        self.keys, self.values = nn.Linear(width, 96), nn.Linear(width, 96)
-        self.out = _Understanding(96 * queries)
-
-    def forward(self, sequence: Tensor, wanted: _Answers) -> Tensor:
-        """See :meth:`_Understanding.forward`."""
-        keys, values = self.keys(sequence), self.values(sequence)
-        share = (keys @ self.queries.T / 96**0.5).softmax(dim=1)
-        found: Tensor = self.out((share.transpose(1, 2) @ values).flatten(1), wanted)
-        return found
-
-
-@dataclass(slots=True)
-class _Answers:
-    """``names`` are N x 3 + 2 x things, -1 where a caption does not tell; ``places`` and
-    ``there`` N x 3 x things."""
-
-    names: Tensor
-    places: Tensor
-    there: Tensor
-
-
-def _answers(scenes: list[Scene], told: list[bool], device: Device) -> _Answers:
-    names, places, there = [], [], []
-    for scene, all_told in zip(scenes, told, strict=True):
-        colours = [_COLOURS.index(name) + 1 for name in scene.background.colours]
-        row = [_BACKINGS.index(scene.background.kind), *colours, *[0] * (2 - len(colours))]
-        spots: list[float] = []
-        for thing in scene.things:
-            row += [_COLOURS.index(thing.colour) + 1, _SHAPES.index(thing.shape) + 1]
-            spots += [thing.x, thing.y, thing.radius]
-        missing = _THINGS - len(scene.things)
-        names.append(row + [0, 0] * missing if all_told else [-1] * (3 + 2 * _THINGS))
-        places.append(spots + [0.0] * 3 * missing)
-        there.append([float(all_told)] * len(spots) + [0.0] * 3 * missing)
-    return _Answers(*(torch.tensor(each, device=device.name) for each in (names, places, there)))
+def _first(there: Tensor) -> Tensor:
+    return there.int().argmax(dim=1)
 
 
 def stage(model: Readers, device: Device, steps: int) -> Stage:
-    """Learn to tell what a caption says, from pooled outputs and from sequences."""
-    tokens = Tokens(device)
-    width, width_2 = (
-        each.config.hidden_size for each in (model.text_encoder, model.text_encoder_2)
-    )
-    heads = nn.ModuleDict(
-        {
-            "pooled": _Understanding(width),
-            "pooled_2": _Understanding(width_2),
-            "sequence": _Looking(width + width_2),
-            "t5": _Looking(model.t5.config.d_model),
-        }
-    )
-    device.place(heads)
+    """Learn to say a caption's codes, in the outputs that the pipelines take."""
+    tokens, codes = Tokens(device), Codes(device.name)
 
     def loss(step: int) -> Tensor:
-        said, wanted = _batch(step, device)
-        # Each token sees only those before it, so what comes after the captions can be left out.
-        words = tokens.clip(said)[:, :_LONGEST]
+        said, told = _batch(step)
+        known = torch.from_numpy(told).to(device.name)
+        numbers, numbers_t5 = tokens.clip(said), tokens.t5(said)
         with device.half():
-            first = model.text_encoder(words, output_hidden_states=True)
-            second = model.text_encoder_2(words, output_hidden_states=True)
-            sequence = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
-            found = {
-                "pooled": first.pooler_output,
-                "pooled_2": second.text_embeds,
-                "sequence": sequence,
-                "t5": model.t5(tokens.t5(said))[0],
-            }
-            losses = [heads[name](each.float(), wanted) for name, each in found.items()]
-        return torch.stack(losses).sum()
+            first = model.text_encoder(numbers, output_hidden_states=True)
+            second = model.text_encoder_2(numbers, output_hidden_states=True)
+            third = model.t5(numbers_t5)[0]
+        clip, clip_2, t5 = codes.sequences(known)
+        pooled, pooled_2 = codes.pooled(known)
+        ends, ends_t5 = tokens.clip_ends(numbers), tokens.t5_ends(numbers_t5)
+        off = [
+            _off(first.hidden_states[-2], *in_clip(clip, ends)),
+            _off(second.hidden_states[-2], *in_clip(clip_2, ends)),
+            _off(third, *in_t5(t5, ends_t5)),
+            _POOLED_WEIGHT * (first.pooler_output.float() - pooled).square().mean(),
+            _POOLED_WEIGHT * (second.text_embeds.float() - pooled_2).square().mean(),
+        ]
+        return torch.stack(off).sum()
 
-    return Stage("words", steps, RATE, {**model.modules, "heads": heads}, loss, average=0.99)
+    return Stage("words", steps, RATE, model.modules, loss, average=0.995)
 
 
-def _batch(step: int, device: Device) -> tuple[list[str], _Answers]:
+def _off(found: Tensor, wanted: Tensor, told: Tensor) -> Tensor:
+    apart = (found.float() - wanted).square().mean(-1)
+    return apart[told].mean() + _SILENCE_WEIGHT * apart[~told].mean()
+
+
+def _batch(step: int) -> tuple[list[str], np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    """Captions and their scenes' facts; of an empty one there are none."""
     rng = np.random.default_rng([zlib.crc32(b"words"), step])
-    scenes = [sampling.sample(rng) for _ in range(_BATCH)]
+    scenes = [sampling.on_grid(sampling.sample(rng), _GRID, _GRID) for _ in range(_BATCH)]
     said = [captions.caption(scene, rng) for scene in scenes]
-    told = [tells_all(words, scene) for words, scene in zip(said, scenes, strict=True)]
-    return said, _answers(scenes, told, device)
+    told = np.stack([facts(scene) for scene in scenes])
+    for row in np.flatnonzero(rng.random(_BATCH) < _WORDLESS):
+        said[row] = ""
+        told[row] = 0
+    return said, told

@@ -111,6 +111,19 @@ def test_a_place_and_a_size_are_what_they_say() -> None:
     assert seen == {*Place, *Size}
 
 
+@pytest.mark.parametrize("grid", [(16, 16), (20, 14), (32, 32)], ids=str)
+def test_a_scene_on_a_grid_is_the_same_scene_nearly(grid: tuple[int, int]) -> None:
+    columns, rows = grid
+    for scene in scenes(200, aspect=columns / rows):
+        laid = sampling.on_grid(scene, columns, rows)
+        assert laid.key == scene.key
+        for thing, other in zip(scene.things, laid.things, strict=True):
+            assert (other.x * columns) == pytest.approx(round(other.x * columns))
+            assert abs(other.x - thing.x) <= 0.5 / columns + 1e-9
+            assert abs(other.y - thing.y) <= 0.5 / rows + 1e-9
+            assert other.radius == thing.radius
+
+
 def test_things_stand_out_from_what_is_behind_them() -> None:
     names = {name: colours.lab(np.array(rgb, np.float32)) for name, rgb in COLOURS.items()}
     for scene in scenes(400):

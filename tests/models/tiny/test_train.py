@@ -16,7 +16,8 @@ from farm.errors import WeightsMissing
 from models.parts.quiet import numpy_copy_warning_ignored
 from models.tiny import networks
 from models.tiny.scenes import captions, draw, sampling
-from models.tiny.train import autoencoder, flux, latents, sdxl, stage, words
+from models.tiny.scenes.plan import Background, Backing, Scene, Shape, Thing
+from models.tiny.train import autoencoder, codes, flux, latents, sdxl, stage, words
 from models.tiny.train.__main__ import NETWORKS, main
 from models.tiny.train.batches import Batches, importance
 from models.tiny.train.device import Device
@@ -141,12 +142,12 @@ def test_latents_are_kept_with_what_they_show(prepared: Path) -> None:
     assert found.latents.shape == (6, 4, 6, 4)
     assert [len(ways) for ways in found.said] == [latents.CAPTIONS] * 6
     torch.manual_seed(0)
-    drawn, said = found.draw(5)
+    drawn, told, said = found.draw(5)
     assert drawn.shape == (5, 4, 6, 4)
+    assert told.shape == (5, codes.SLOTS, codes.FACTS)
     rows = [next(n for n, ways in enumerate(found.said) if each in ways) for each in said]
-    assert all(
-        torch.equal(one, found.latents[row].float()) for one, row in zip(drawn, rows, strict=True)
-    )
+    assert torch.equal(drawn, found.latents[rows].float())
+    assert torch.equal(told, found.told[rows].float())
 
 
 def test_batches_of_large_pictures_come_late_and_are_small(
@@ -162,11 +163,15 @@ def test_batches_of_large_pictures_come_late_and_are_small(
     batches = Batches(prepared, 480)
     torch.manual_seed(0)
     early = [batches.draw(0.1) for _ in range(10)]
-    assert {size for _, _, size in early} == {(128, 192)}
-    assert {len(said) for _, said, _ in early} == {20}
+    assert {batch.size for batch in early} == {(128, 192)}
+    assert {len(batch.said) for batch in early} == {20}
     late = [batches.draw(0.9) for _ in range(30)]
-    assert {(size, len(said)) for _, said, size in late} == {((128, 192), 20), ((256, 192), 10)}
-    assert any("" in said for _, said, _ in late)
+    sizes = {(batch.size, len(batch.said)) for batch in late}
+    assert sizes == {((128, 192), 20), ((256, 192), 10)}
+    for batch in late:
+        # Who is told nothing is told nothing in either language.
+        assert [not any(told.flatten()) for told in batch.told] == [not each for each in batch.said]
+    assert any("" in batch.said for batch in late)
 
 
 def test_what_differs_from_most_of_a_picture_counts_most() -> None:
@@ -195,8 +200,8 @@ def test_the_unet_is_called_as_its_pipeline_calls_it() -> None:
     asked = {"width": 192, "height": 256, "guidance_scale": 1.0, "output_type": "latent"}
     with numpy_copy_warning_ignored():
         pipeline("a red circle", num_inference_steps=1, **asked)
-    said = words.Tokens(CPU).clip(["a red circle"])
-    sdxl.predict(model, readers, torch.randn(1, 4, 8, 6), torch.tensor([999]), said, (192, 256))
+    told = sdxl.read(readers, words.Tokens(CPU).clip(["a red circle"]))
+    sdxl.predict(model, torch.randn(1, 4, 8, 6), torch.tensor([999]), told, (192, 256))
     theirs, ours = seen
     assert torch.equal(theirs["encoder_hidden_states"], ours["encoder_hidden_states"])
     for name, value in ours["added_cond_kwargs"].items():
@@ -222,16 +227,80 @@ def test_the_transformers_latents_are_packed_as_its_pipeline_packs_them() -> Non
     assert torch.equal(found, FluxPipeline._unpack_latents(packed, 4, 6, 1))
 
 
-def test_reading_is_asked_for_what_the_captions_tell(tmp_path: Path) -> None:
-    said, wanted = words._batch(3, CPU)
-    assert len(said) == len(wanted.names)
-    told = wanted.names[:, 0] >= 0
-    assert 0.5 < told.float().mean() <= 1
-    assert (wanted.there[~told] == 0).all()
+def scene(colour: str, x: float = 0.5) -> Scene:
+    """A square beside another, on white."""
+    things = (Thing(Shape.SQUARE, colour, x, 0.5, 0.16), Thing(Shape.STAR, "blue", 0.7, 0.5, 0.16))
+    return Scene(Background(Backing.PLAIN, ("white",)), things)
+
+
+def test_facts_differ_in_the_row_of_what_differs() -> None:
+    usual = codes.facts(scene("red"))
+    for other in (scene("green"), scene("red", x=0.3)):
+        assert (codes.facts(other) != usual).any(axis=1).tolist() == [False, True, False, False]
+    vague = codes.facts(scene("red"), np.random.default_rng(0))
+    assert 0 < np.abs(vague - usual).max() < 0.7
+
+
+def test_codes_are_the_same_in_every_process_and_nothing_is_said_of_nothing() -> None:
+    told = torch.from_numpy(np.stack([codes.facts(scene("red")), 0 * codes.facts(scene("red"))]))
+    first, again = codes.Codes("cpu"), codes.Codes("cpu")
+    made = [*first.sequences(told), *first.pooled(told)]
+    assert [each.shape[-1] for each in made] == [64, 96, 96, 64, 96]
+    for one, other in zip(made, [*again.sequences(told), *again.pooled(told)], strict=True):
+        assert torch.equal(one, other)
+        assert one[0].std().item() == pytest.approx(2, rel=0.05)
+        assert not one[1].any()
+
+
+def test_codes_are_said_after_the_end_of_a_text() -> None:
+    tokens, ends = words.Tokens(CPU), torch.tensor([5, 9])
+    said = ["a red circle", "a blue star and a green ring"]
+    assert tokens.clip_ends(tokens.clip(said)).tolist() == [4, 8]
+    slots = torch.arange(1.0, 1 + codes.SLOTS)[None, :, None].expand(2, codes.SLOTS, 3)
+    found, told = codes.in_clip(slots, ends)
+    assert found.shape == (2, 77, 3)
+    assert told.sum(1).tolist() == [77 - 5, 77 - 9]
+    assert found[:, :12, 0].tolist() == [
+        [0, 0, 0, 0, 0, 2, 3, 4, 1, 2, 3, 4],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 3, 4],
+    ]
+    found, told = codes.in_t5(slots, ends)
+    assert found.shape == (2, networks.T5_TOKENS_MAX, 3)
+    assert found[0, :16, 0].tolist() == [0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 1, 2, 3, 4, 0, 0]
+    assert torch.equal(found[..., 0] > 0, told)
+
+
+def test_reading_learns_the_codes_of_what_the_captions_tell() -> None:
+    said, told = words._batch(3)
+    assert told.shape == (len(said), codes.SLOTS, codes.FACTS)
+    assert [not row.any() for row in told] == [not each for each in said]
     rng = np.random.default_rng(0)
     every = [captions.caption(sampling.sample(rng), rng) for _ in range(2000)]
-    assert max(map(len, clip_tokenizer()(every).input_ids)) <= words._LONGEST
-    assert max(map(len, t5_tokenizer()(every).input_ids)) <= networks.T5_TOKENS_MAX
+    # After the longest there is room to say every code.
+    assert max(map(len, clip_tokenizer()(every).input_ids)) <= 77 - codes.SLOTS
+    assert max(map(len, t5_tokenizer()(every).input_ids)) <= networks.T5_TOKENS_MAX - codes.SLOTS
+
+
+def test_painters_and_readers_take_a_step(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = (Bucket(128, 192, 6),)
+    monkeypatch.setattr("models.tiny.train.batches._GROUPS", (small,) * 4)
+    batches, readers = Batches(prepared, 120), words.Readers.begun()
+    unet, transformer = sdxl.begun(), flux.begun()
+    told = flux.Words(readers, CPU)
+    stages = [
+        words.stage(readers, CPU, 2),
+        sdxl.painter(unet, batches, CPU, 2),
+        sdxl.stage(unet, readers, batches, CPU, 2),
+        flux.painter(transformer, batches, CPU, 2),
+        flux.stage(transformer, told, batches, CPU, 2),
+    ]
+    for each in stages:
+        torch.manual_seed(0)
+        loss = each.loss(0)
+        torch.autograd.backward(loss)
+        assert torch.isfinite(loss), each.name
+        used = [any(p.grad is not None for p in m.parameters()) for m in each.modules.values()]
+        assert all(used), each.name
 
 
 def test_the_command_trains_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
