@@ -17,11 +17,13 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    CLIPTokenizer,
     T5Config,
     T5EncoderModel,
+    T5Tokenizer,
 )
 
-from models.tiny.vocabulary import CLIP_TOKENS_MAX, clip_tokenizer, t5_tokenizer
+from models.tiny import vocabulary
 
 LATENT_CHANNELS = 4
 """As many as diffusers' inpainting pipeline takes where the UNet has no channels for a mask."""
@@ -31,9 +33,19 @@ _STAGES = 6
 _AUTOENCODER_WIDTH = 32
 CLIP_WIDTH, CLIP_WIDTH_2, T5_WIDTH = 64, 96, 96
 _HEAD = 32
-T5_TOKENS_MAX = 80
-"""More than CLIP reads, as in the real model, and no more than that: each is a place in the
-transformer's sequence."""
+CLIP_TOKENS_MAX, T5_TOKENS_MAX = 40, 48
+"""What is read of a prompt: captions have 32 tokens at the most, and each one more is a place that
+painters must look at. T5 reads further than CLIP, as in the real model."""
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """The one of both CLIPs."""
+    return vocabulary.clip_tokenizer(CLIP_TOKENS_MAX)
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    """T5's."""
+    return vocabulary.t5_tokenizer(T5_TOKENS_MAX)
 
 
 def autoencoder() -> AutoencoderTiny:
@@ -141,18 +153,21 @@ def t5() -> T5EncoderModel:
 
 
 def transformer(*, guidance: bool = False) -> FluxTransformer2DModel:
-    """Words and 2 x 2 latents in one sequence; ``guidance`` as in [dev]."""
+    """Words and 2 x 2 latents in one sequence; ``guidance`` as in [dev].
+
+    Two wide heads, not more narrow ones: the wider, the more frequencies tell places apart.
+    """
     return FluxTransformer2DModel(
         patch_size=1,
         in_channels=4 * LATENT_CHANNELS,
         num_layers=2,
         num_single_layers=3,
-        attention_head_dim=_HEAD,
-        num_attention_heads=5,
+        attention_head_dim=64,
+        num_attention_heads=2,
         joint_attention_dim=T5_WIDTH,
         pooled_projection_dim=CLIP_WIDTH,
         guidance_embeds=guidance,
-        axes_dims_rope=(8, 12, 12),
+        axes_dims_rope=(8, 28, 28),
     )
 
 

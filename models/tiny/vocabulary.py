@@ -42,14 +42,14 @@ centered corner upper lower above below beneath against there is are
 WORDS = _TEXT.split()
 
 
-def clip_tokenizer() -> CLIPTokenizer:
+def clip_tokenizer(tokens_max: int = CLIP_TOKENS_MAX) -> CLIPTokenizer:
     """A byte-level BPE tokenizer: a word of the list is about one token, any text has tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = ["<|startoftext|>", "<|endoftext|>", *alphabet, *(f"{c}{_WORD_END}" for c in alphabet)]
     merges = _merges(WORDS, CLIP_VOCABULARY - len(tokens))
     tokens += dict.fromkeys(left + right for left, right in merges)
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=CLIP_TOKENS_MAX)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=tokens_max)
 
 
 def _merges(words: Iterable[str], most: int, end: str = _WORD_END) -> list[tuple[str, str]]:

@@ -21,7 +21,6 @@ from torch.nn.functional import gelu, layer_norm
 
 from models.tiny import networks
 from models.tiny.scenes.plan import COLOURS, Background, Backing, Product, Scene, Shape, Thing
-from models.tiny.vocabulary import CLIP_TOKENS_MAX
 
 Facts = NDArray[np.float32]
 
@@ -42,7 +41,7 @@ FACTS = _ABSENT + 1
 _HIDDEN = 320
 _LOUDNESS = 2.0
 """Standard deviation of a code."""
-_LENGTHS = (8, 32)
+_LENGTHS = (6, 32)
 """Tokens that captions have, about."""
 _VAGUE = 0.02
 """Of a picture's side."""
@@ -121,7 +120,7 @@ def in_clip(codes: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
     """Codes where CLIP's tokens say them: from the end of each text on, slot after slot by the
     token's place; and which tokens these are, N x tokens. The others, which have not read all
     of the text yet, say nothing."""
-    places = torch.arange(CLIP_TOKENS_MAX, device=ends.device)
+    places = torch.arange(networks.CLIP_TOKENS_MAX, device=ends.device)
     told = places >= ends[:, None]
     return codes[:, places % SLOTS] * told[..., None], told
 

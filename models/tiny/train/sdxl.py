@@ -16,7 +16,7 @@ from models.tiny.train.words import Readers, Tokens
 RATE, RATE_TOGETHER = 8e-4, 4e-4
 
 Words = tuple[Tensor, Tensor]
-"""What a pipeline's text encoders say: N x 77 x width, and the pooled N x width."""
+"""What a pipeline's text encoders say: N x tokens x width, and the pooled N x width."""
 
 
 def begun() -> UNet2DConditionModel:
@@ -87,7 +87,7 @@ def modules(model: UNet2DConditionModel, readers: Readers) -> dict[str, nn.Modul
 
 
 def read(readers: Readers, numbers: Tensor) -> Words:
-    """What diffusers' SDXL pipeline makes of token numbers, N x 77."""
+    """What diffusers' SDXL pipeline makes of token numbers, N x tokens."""
     first = readers.text_encoder(numbers, output_hidden_states=True)
     second = readers.text_encoder_2(numbers, output_hidden_states=True)
     sequence = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)

@@ -18,7 +18,6 @@ from models.tiny.scenes import captions, sampling
 from models.tiny.train.codes import Codes, facts, in_clip, in_t5
 from models.tiny.train.device import Device
 from models.tiny.train.stage import Stage
-from models.tiny.vocabulary import clip_tokenizer, t5_tokenizer
 
 RATE = 1e-3
 _BATCH = 64
@@ -56,12 +55,12 @@ class Tokens:
     """Prompts as token numbers, at the lengths that the pipelines use."""
 
     def __init__(self, device: Device) -> None:
-        self._clip = clip_tokenizer()
-        self._t5 = t5_tokenizer(networks.T5_TOKENS_MAX)
+        self._clip = networks.clip_tokenizer()
+        self._t5 = networks.t5_tokenizer()
         self._device = device
 
     def clip(self, said: list[str]) -> Tensor:
-        """N x 77."""
+        """N x :data:`models.tiny.networks.CLIP_TOKENS_MAX`."""
         return self._numbers(self._clip, said)
 
     def t5(self, said: list[str]) -> Tensor:

@@ -23,7 +23,6 @@ from models.tiny.train.batches import Batches, importance
 from models.tiny.train.device import Device
 from models.tiny.train.latents import Bucket
 from models.tiny.trained import load
-from models.tiny.vocabulary import clip_tokenizer, t5_tokenizer
 
 CPU = Device("cpu")
 
@@ -186,7 +185,7 @@ def test_the_unet_is_called_as_its_pipeline_calls_it() -> None:
     readers, model = words.Readers.begun(), sdxl.begun()
     seen: list[dict[str, Any]] = []
     model.register_forward_pre_hook(lambda _, __, told: seen.append(told), with_kwargs=True)
-    tokenizer = clip_tokenizer()
+    tokenizer = networks.clip_tokenizer()
     pipeline = StableDiffusionXLPipeline(
         vae=autoencoder.begun(),
         text_encoder=readers.text_encoder,
@@ -258,8 +257,8 @@ def test_codes_are_said_after_the_end_of_a_text() -> None:
     assert tokens.clip_ends(tokens.clip(said)).tolist() == [4, 8]
     slots = torch.arange(1.0, 1 + codes.SLOTS)[None, :, None].expand(2, codes.SLOTS, 3)
     found, told = codes.in_clip(slots, ends)
-    assert found.shape == (2, 77, 3)
-    assert told.sum(1).tolist() == [77 - 5, 77 - 9]
+    assert found.shape == (2, networks.CLIP_TOKENS_MAX, 3)
+    assert told.sum(1).tolist() == [40 - 5, 40 - 9]
     assert found[:, :12, 0].tolist() == [
         [0, 0, 0, 0, 0, 2, 3, 4, 1, 2, 3, 4],
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 3, 4],
@@ -277,8 +276,9 @@ def test_reading_learns_the_codes_of_what_the_captions_tell() -> None:
     rng = np.random.default_rng(0)
     every = [captions.caption(sampling.sample(rng), rng) for _ in range(2000)]
     # After the longest there is room to say every code.
-    assert max(map(len, clip_tokenizer()(every).input_ids)) <= 77 - codes.SLOTS
-    assert max(map(len, t5_tokenizer()(every).input_ids)) <= networks.T5_TOKENS_MAX - codes.SLOTS
+    clip, t5 = networks.clip_tokenizer(), networks.t5_tokenizer()
+    assert max(map(len, clip(every).input_ids)) <= networks.CLIP_TOKENS_MAX - codes.SLOTS
+    assert max(map(len, t5(every).input_ids)) <= networks.T5_TOKENS_MAX - codes.SLOTS
 
 
 def test_painters_and_readers_take_a_step(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
