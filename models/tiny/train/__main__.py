@@ -154,12 +154,13 @@ def _readers(asked: argparse.Namespace, device: Device) -> words.Readers:
 
 
 def _sdxl(asked: argparse.Namespace, device: Device) -> None:
-    model, readers = sdxl.begun(), _readers(asked, device)
+    model = sdxl.begun()
     device.place(model)
     batches = Batches(asked.folder / "latents", _LATENTS_AT_ONCE)
     alone = sdxl.painter(model, batches, device, asked.painter_steps)
     _note(asked.folder, alone.name, run(alone, asked.folder, _tell))
     model.requires_grad_(True)
+    readers = _readers(asked, device)
     stage = sdxl.stage(model, readers, batches, device, asked.sdxl_steps)
     _note(asked.folder, stage.name, run(stage, asked.folder, _tell))
     for name, module in sdxl.modules(model, readers).items():
@@ -167,13 +168,14 @@ def _sdxl(asked: argparse.Namespace, device: Device) -> None:
 
 
 def _flux(asked: argparse.Namespace, device: Device) -> None:
-    model, readers = flux.begun(), _readers(asked, device)
-    told = flux.Words(readers, device)
+    model = flux.begun()
     device.place(model)
     batches = Batches(asked.folder / "latents", _LATENTS_AT_ONCE)
     alone = flux.painter(model, batches, device, asked.painter_steps)
     _note(asked.folder, alone.name, run(alone, asked.folder, _tell))
     model.requires_grad_(True)
+    readers = _readers(asked, device)
+    told = flux.Words(readers, device)
     stage = flux.stage(model, told, batches, device, asked.flux_steps)
     _note(asked.folder, stage.name, run(stage, asked.folder, _tell))
     teacher = copy.deepcopy(model)
